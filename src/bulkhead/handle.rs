@@ -1,0 +1,212 @@
+//! A bulkhead from outside: to watch it, to steer it, and for code that is no
+//! Tower service.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::policy::Policy;
+use super::queue::Wait;
+use super::state::{State, Token};
+#[cfg(doc)]
+use crate::RejectionKind;
+use crate::classify::Outcome;
+use crate::error::{LayerId, Rejection};
+use crate::kernel::guard::{Guard, through};
+use crate::kernel::shared::Shared;
+use crate::policy::Override;
+use crate::release::{Admission, sealed};
+
+/// A bulkhead from outside. Clones are the same bulkhead.
+#[derive(Clone)]
+pub struct Handle {
+    state: Shared<State>,
+}
+
+/// What a bulkhead has counted, and where it stands.
+///
+/// Every admitted call is in one of `in_flight`, `succeeded`, `failed`,
+/// `neutral` and `cancelled`; their sum is exact while nothing happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Calls allowed at once.
+    pub limit: u32,
+    /// Permits in use; above `limit` for a while after it was lowered.
+    pub in_flight: u64,
+    /// Callers in the queue.
+    pub waiting: u32,
+    /// Calls that ended as they should.
+    pub succeeded: u64,
+    /// Calls that ended in a failure.
+    pub failed: u64,
+    /// Calls whose end says nothing.
+    pub neutral: u64,
+    /// Calls that were dropped.
+    pub cancelled: u64,
+    /// Requests refused.
+    pub rejected: u64,
+    /// Calls that were admitted after a wait.
+    pub waited: u64,
+    /// Calls that were admitted beyond the limit under [`Override::Bypass`].
+    pub bypassed: u64,
+}
+
+impl Handle {
+    pub(super) fn new(state: Shared<State>) -> Self {
+        Self { state }
+    }
+
+    /// The layer, as in a [`Rejection`].
+    #[must_use]
+    pub fn id(&self) -> LayerId {
+        self.state.core.id()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.state.core.name()
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.snapshot()
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.state.policy()
+    }
+
+    /// Another policy from now on. Calls in flight beyond a lower limit finish
+    /// undisturbed; callers in the queue keep their places.
+    pub fn update(&self, policy: Policy) {
+        self.state.update(policy);
+    }
+
+    /// Overrules the policy, until it is called with [`Override::None`].
+    pub fn set_override(&self, order: Override) {
+        self.state.core.set_order(order);
+    }
+
+    /// A permit for one call of something that is no Tower service, now or not
+    /// at all. It is held until it is dropped; [`Permit::finish`] says how the
+    /// call ended.
+    ///
+    /// # Errors
+    /// [`Full`](RejectionKind::Full) or [`Closed`](RejectionKind::Closed).
+    pub fn admit(&self) -> Result<Permit, Rejection> {
+        self.admit_weighted(1)
+    }
+
+    /// As [`admit`](Self::admit), for a call that counts as `weight` calls (0
+    /// counts as 1).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn admit_weighted(&self, weight: u32) -> Result<Permit, Rejection> {
+        let token = self.state.admit(weight.max(1))?;
+        Ok(Permit::new(self.state.clone(), token))
+    }
+
+    /// A permit for one call, in the policy's queue if need be.
+    ///
+    /// # Cancel safety
+    /// Dropped, it gives up its place in the queue.
+    pub fn acquire(&self) -> Acquire {
+        self.acquire_weighted(1)
+    }
+
+    /// As [`acquire`](Self::acquire), for a call that counts as `weight` calls
+    /// (0 counts as 1). It keeps its place while the permits for it gather:
+    /// lighter calls behind it do not overtake.
+    pub fn acquire_weighted(&self, weight: u32) -> Acquire {
+        Acquire {
+            wait: Wait::start(&self.state, weight.max(1)),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("bulkhead::Handle")
+            .field("name", &self.name())
+            .field("snapshot", &self.snapshot())
+            .finish()
+    }
+}
+
+pin_project! {
+    /// The future of [`Handle::acquire`].
+    ///
+    /// # Errors
+    /// [`Full`](RejectionKind::Full), [`QueueTimeout`](RejectionKind::QueueTimeout),
+    /// [`DeadlineExceeded`](RejectionKind::DeadlineExceeded),
+    /// [`NoRuntime`](RejectionKind::NoRuntime) or [`Closed`](RejectionKind::Closed).
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Acquire {
+        #[pin]
+        wait: Wait,
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<Permit, Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().wait.poll(cx)
+    }
+}
+
+/// One admission to a bulkhead; it ends when it is dropped.
+#[derive(Debug)]
+#[must_use = "the call is admitted while its permit lives"]
+pub struct Permit(Guard<State>);
+
+impl Permit {
+    #[inline]
+    pub(super) fn new(state: Shared<State>, token: Token) -> Self {
+        Self(Guard::new(state, token))
+    }
+
+    /// Ends the admission and says how the call ended. A permit that is dropped
+    /// without it was cancelled.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.0.finish(outcome);
+    }
+
+    /// Runs a part of the call; if it panics, the admission ends as a failure.
+    #[inline]
+    pub(super) fn through<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        through(&mut self.0, f)
+    }
+
+    /// What a classifier says; `None` if it panics.
+    #[inline]
+    pub(super) fn judge<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        self.0.state()?.core.contain("classifier", f)
+    }
+}
+
+impl sealed::Admission for Permit {}
+
+impl Admission for Permit {
+    #[inline]
+    fn finish(&mut self, outcome: Outcome) {
+        self.0.finish(outcome);
+    }
+
+    #[inline]
+    fn finish_with(&mut self, judge: impl FnOnce() -> Outcome) {
+        let outcome = self.judge(judge);
+        self.0.finish(outcome.unwrap_or(Outcome::Neutral));
+    }
+}

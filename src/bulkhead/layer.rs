@@ -1,0 +1,112 @@
+//! Makes bulkheads that share one limit.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use tower_layer::Layer;
+
+use super::handle::Handle;
+use super::policy::Policy;
+use super::service::{Backpressure, Bulkhead, Queue, Shed};
+use super::state::State;
+use crate::classify::ErrorsOnly;
+use crate::kernel::shared::Shared;
+use crate::registry::Setup;
+use crate::release::OnHead;
+
+/// Makes [`Bulkhead`]s that share one limit; see the [module](super).
+pub struct BulkheadLayer<M = Shed, R = OnHead, C = ErrorsOnly> {
+    state: Shared<State>,
+    classify: C,
+    kind: PhantomData<fn() -> (M, R)>,
+}
+
+impl BulkheadLayer {
+    /// A bulkhead that refuses what is over its limit.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self::with(policy, Setup::default())
+    }
+
+    /// As [`new`](Self::new), with a name, a clock, listeners, a registry.
+    pub fn with(policy: Policy, setup: Setup) -> Self {
+        Self {
+            state: State::create(policy, setup),
+            classify: ErrorsOnly,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<M, R, C> BulkheadLayer<M, R, C> {
+    fn into_kind<M2, R2>(self) -> BulkheadLayer<M2, R2, C> {
+        BulkheadLayer {
+            state: self.state,
+            classify: self.classify,
+            kind: PhantomData,
+        }
+    }
+
+    /// Lets what is over the limit wait: [`Queue`].
+    #[must_use]
+    pub fn queued(self) -> BulkheadLayer<Queue, R, C> {
+        self.into_kind()
+    }
+
+    /// Takes permits in `poll_ready`: [`Backpressure`].
+    #[must_use]
+    pub fn backpressure(self) -> BulkheadLayer<Backpressure, R, C> {
+        self.into_kind()
+    }
+
+    /// Holds a permit until the response's body has ended, not only its head.
+    /// Services must then answer with `http::Response`s.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn until_body_end(self) -> BulkheadLayer<M, crate::release::OnBodyEnd, C> {
+        self.into_kind()
+    }
+
+    /// Judges ends of calls by this instead of [`ErrorsOnly`]. The bulkhead only
+    /// counts what it says.
+    #[must_use]
+    pub fn classify<C2>(self, classify: C2) -> BulkheadLayer<M, R, C2> {
+        BulkheadLayer {
+            state: self.state,
+            classify,
+            kind: PhantomData,
+        }
+    }
+
+    /// The limit from outside.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.state.clone())
+    }
+}
+
+impl<M, R, C: Clone> Clone for BulkheadLayer<M, R, C> {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            classify: self.classify.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<M, R, C> fmt::Debug for BulkheadLayer<M, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadLayer")
+            .field("name", &self.state.core.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, M, R, C: Clone> Layer<S> for BulkheadLayer<M, R, C> {
+    type Service = Bulkhead<S, M, R, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Bulkhead::new(inner, self.state.clone(), self.classify.clone())
+    }
+}

@@ -1,0 +1,276 @@
+//! Waiting for a permit.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::future::BulkheadFuture;
+use super::handle::Permit;
+use super::state::State;
+use crate::classify::Classify;
+use crate::clock::{Sleep, Tick};
+use crate::deadline::Deadline;
+use crate::error::{AsRejection, Rejection, RejectionKind};
+use crate::kernel::limit::WaitKey;
+use crate::kernel::ready::Readied;
+use crate::kernel::shared::Shared;
+use crate::release::Release;
+
+/// A place in the queue; dropped, it is given up.
+#[derive(Debug)]
+pub(super) struct Place {
+    state: Shared<State>,
+    /// Gone once the permits have been taken over.
+    key: Option<WaitKey>,
+    permits: u32,
+    since: Tick,
+}
+
+impl Place {
+    /// Queues behind everybody who waits, if fewer than `length` do.
+    pub(super) fn take(
+        state: &Shared<State>,
+        permits: u32,
+        length: u32,
+        since: Tick,
+    ) -> Result<Self, Rejection> {
+        // More than the limit would block everybody behind it for nothing.
+        let key = if permits > state.limit.limit() {
+            None
+        } else {
+            state.limit.enqueue(permits, length).ok()
+        };
+        match key {
+            Some(_) => Ok(Self {
+                state: state.clone(),
+                key,
+                permits,
+                since,
+            }),
+            None => Err(state.reject(RejectionKind::Full)),
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+        let Some(key) = self.key else {
+            return Poll::Pending;
+        };
+        ready!(self.state.limit.poll_acquired(key, cx));
+        self.key = None;
+        // From here the permits are the token's: nothing below may lose it.
+        let wait = self.state.core.clock().now().saturating_since(self.since);
+        let token = self.state.waited(self.permits, wait);
+        Poll::Ready(Permit::new(self.state.clone(), token))
+    }
+
+    fn leave(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.state.limit.cancel(key);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+pin_project! {
+    /// A permit, now or after a bounded wait.
+    #[project = WaitProj]
+    pub(super) enum Wait {
+        Decided {
+            result: Option<Result<Permit, Rejection>>,
+        },
+        Queued {
+            place: Place,
+            due: Tick,
+            // What it is called when that has passed.
+            late: RejectionKind,
+            #[pin]
+            timer: Option<Sleep>,
+        },
+    }
+}
+
+impl Wait {
+    pub(super) fn start(state: &Shared<State>, permits: u32) -> Self {
+        let result = match state.try_admit(permits) {
+            Ok(token) => Ok(Permit::new(state.clone(), token)),
+            Err(Some(rejection)) => Err(rejection),
+            Err(None) => match Self::queue(state, permits) {
+                Ok(wait) => return wait,
+                Err(rejection) => Err(rejection),
+            },
+        };
+        Self::Decided {
+            result: Some(result),
+        }
+    }
+
+    fn queue(state: &Shared<State>, permits: u32) -> Result<Self, Rejection> {
+        let (length, longest) = state.queue();
+        let now = state.core.clock().stamp().now();
+        let mut due = now.saturating_add(longest);
+        let mut late = RejectionKind::QueueTimeout;
+        if let Some(deadline) = Deadline::current() {
+            if deadline.has_passed(now) {
+                return Err(state.reject(RejectionKind::DeadlineExceeded));
+            }
+            if deadline.tick() < due {
+                due = deadline.tick();
+                late = RejectionKind::DeadlineExceeded;
+            }
+        }
+        Ok(Self::Queued {
+            place: Place::take(state, permits, length, now)?,
+            due,
+            late,
+            timer: None,
+        })
+    }
+}
+
+impl Future for Wait {
+    type Output = Result<Permit, Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            WaitProj::Decided { result } => match result.take() {
+                Some(result) => Poll::Ready(result),
+                None => Poll::Pending,
+            },
+            WaitProj::Queued {
+                place,
+                due,
+                late,
+                mut timer,
+            } => {
+                // The permit first: one that comes on the last tick counts.
+                if let Poll::Ready(permit) = place.poll(cx) {
+                    return Poll::Ready(Ok(permit));
+                }
+                if timer.is_none() {
+                    timer.set(Some(place.state.core.clock().sleep_until(*due)));
+                }
+                let Some(sleep) = timer.as_mut().as_pin_mut() else {
+                    return Poll::Pending;
+                };
+                let kind = match ready!(sleep.poll(cx)) {
+                    Ok(()) => *late,
+                    Err(_) => RejectionKind::NoRuntime,
+                };
+                place.leave();
+                Poll::Ready(Err(place.state.reject(kind)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decided { .. } => f.write_str("Decided"),
+            Self::Queued { place, due, .. } => f
+                .debug_struct("Queued")
+                .field("permits", &place.permits)
+                .field("due", due)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+pin_project! {
+    /// The future of a [`Bulkhead`](super::Bulkhead) with a [`Queue`](super::Queue).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct QueueFuture<S, Req, R, C>
+    where
+        S: Service<Req>,
+    {
+        #[pin]
+        stage: Stage<S, Req, R, C>,
+    }
+}
+
+pin_project! {
+    #[project = StageProj]
+    enum Stage<S, Req, R, C>
+    where
+        S: Service<Req>,
+    {
+        Waiting {
+            #[pin]
+            wait: Wait,
+            // Used up by the call.
+            call: Option<(Readied<S>, Req, C)>,
+        },
+        Called {
+            #[pin]
+            future: BulkheadFuture<S::Future, S::Error, R, C>,
+        },
+    }
+}
+
+impl<S: Service<Req>, Req, R, C> QueueFuture<S, Req, R, C> {
+    pub(super) fn called(future: BulkheadFuture<S::Future, S::Error, R, C>) -> Self {
+        Self {
+            stage: Stage::Called { future },
+        }
+    }
+
+    /// Waits with the service that was ready, and calls that.
+    pub(super) fn waiting(wait: Wait, service: Readied<S>, request: Req, classify: C) -> Self {
+        Self {
+            stage: Stage::Waiting {
+                wait,
+                call: Some((service, request, classify)),
+            },
+        }
+    }
+}
+
+impl<S, Req, R, C> Future for QueueFuture<S, Req, R, C>
+where
+    S: Service<Req>,
+    S::Error: AsRejection,
+    C: Classify<S::Response, S::Error>,
+    R: Release<S::Response, Permit, C>,
+{
+    type Output = Result<R::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.stage.as_mut().project() {
+                StageProj::Called { future } => return future.poll(cx),
+                StageProj::Waiting { wait, call } => {
+                    let admitted = ready!(wait.poll(cx));
+                    let Some((mut service, request, classify)) = call.take() else {
+                        return Poll::Pending;
+                    };
+                    let future = match admitted {
+                        Ok(permit) => {
+                            BulkheadFuture::call(permit, classify, || service.call(request))
+                        }
+                        Err(rejection) => BulkheadFuture::refused(rejection.into()),
+                    };
+                    this.stage.set(Stage::Called { future });
+                }
+            }
+        }
+    }
+}
+
+impl<S: Service<Req>, Req, R, C> fmt::Debug for QueueFuture<S, Req, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stage {
+            Stage::Waiting { wait, .. } => wait.fmt(f),
+            Stage::Called { future } => future.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The service, in its three kinds of admission.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::task::{Context, Poll, ready};
+
+use tower_service::Service;
+
+use super::future::BulkheadFuture;
+use super::handle::Permit;
+use super::queue::{Place, QueueFuture, Wait};
+use super::state::State;
+use crate::classify::{Classify, ErrorsOnly};
+use crate::error::{AsRejection, RejectionKind};
+use crate::kernel::ready::{Readied, Readiness};
+use crate::kernel::shared::Shared;
+use crate::release::{OnHead, Release};
+
+/// What is over the limit is refused.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shed;
+
+/// What is over the limit waits in the future, within bounds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Queue;
+
+/// A service is ready only when it has a permit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Backpressure;
+
+/// A service with a limit on what is in flight at once; see the
+/// [module](super).
+pub struct Bulkhead<S, M = Shed, R = OnHead, C = ErrorsOnly> {
+    inner: Readied<S>,
+    state: Shared<State>,
+    classify: C,
+    reserved: Reserved,
+    kind: PhantomData<fn() -> (M, R)>,
+}
+
+/// What `poll_ready` has got hold of, under [`Backpressure`].
+#[derive(Debug, Default)]
+enum Reserved {
+    #[default]
+    Nothing,
+    Place(Place),
+    Permit(Permit),
+}
+
+impl<S, M, R, C> Bulkhead<S, M, R, C> {
+    pub(super) fn new(inner: S, state: Shared<State>, classify: C) -> Self {
+        Self {
+            inner: Readied::new(inner),
+            state,
+            classify,
+            reserved: Reserved::Nothing,
+            kind: PhantomData,
+        }
+    }
+
+    /// The wrapped service.
+    pub fn get_ref(&self) -> &S {
+        self.inner.get_ref()
+    }
+
+    /// The wrapped service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.inner.get_mut()
+    }
+
+    /// The wrapped service, without the limit.
+    pub fn into_inner(self) -> S {
+        self.inner.into_inner()
+    }
+
+    /// Whether the inner service may be called, or what to answer instead.
+    #[inline]
+    fn check<Req>(&mut self) -> Result<(), S::Error>
+    where
+        S: Service<Req>,
+        S::Error: AsRejection,
+    {
+        match self.inner.check() {
+            Readiness::Ready => Ok(()),
+            Readiness::Failed(error) => Err(error),
+            Readiness::NotReady => Err(self.state.reject(RejectionKind::NotReady).into()),
+        }
+    }
+}
+
+/// A clone shares the limit; what the original had reserved stays there.
+impl<S: Clone, M, R, C: Clone> Clone for Bulkhead<S, M, R, C> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            state: self.state.clone(),
+            classify: self.classify.clone(),
+            reserved: Reserved::Nothing,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<S: fmt::Debug, M, R, C> fmt::Debug for Bulkhead<S, M, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bulkhead")
+            .field("name", &self.state.core.name())
+            .field("inner", self.inner.get_ref())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, R, C, Req> Service<Req> for Bulkhead<S, Shed, R, C>
+where
+    S: Service<Req>,
+    S::Error: AsRejection,
+    C: Classify<S::Response, S::Error> + Clone,
+    R: Release<S::Response, Permit, C>,
+{
+    type Response = R::Response;
+    type Error = S::Error;
+    type Future = BulkheadFuture<S::Future, S::Error, R, C>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let Err(error) = self.check() {
+            return BulkheadFuture::refused(error);
+        }
+        match self.state.admit(1) {
+            Ok(token) => {
+                let permit = Permit::new(self.state.clone(), token);
+                let classify = self.classify.clone();
+                BulkheadFuture::call(permit, classify, || self.inner.call(request))
+            }
+            Err(rejection) => BulkheadFuture::refused(rejection.into()),
+        }
+    }
+}
+
+impl<S, R, C, Req> Service<Req> for Bulkhead<S, Queue, R, C>
+where
+    S: Service<Req> + Clone,
+    S::Error: AsRejection,
+    C: Classify<S::Response, S::Error> + Clone,
+    R: Release<S::Response, Permit, C>,
+{
+    type Response = R::Response;
+    type Error = S::Error;
+    type Future = QueueFuture<S, Req, R, C>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let Err(error) = self.check() {
+            return QueueFuture::called(BulkheadFuture::refused(error));
+        }
+        let classify = self.classify.clone();
+        match Wait::start(&self.state, 1) {
+            Wait::Decided {
+                result: Some(Ok(permit)),
+            } => QueueFuture::called(BulkheadFuture::call(permit, classify, || {
+                self.inner.call(request)
+            })),
+            Wait::Decided {
+                result: Some(Err(rejection)),
+            } => QueueFuture::called(BulkheadFuture::refused(rejection.into())),
+            wait => QueueFuture::waiting(wait, self.inner.take(), request, classify),
+        }
+    }
+}
+
+impl<S, R, C, Req> Service<Req> for Bulkhead<S, Backpressure, R, C>
+where
+    S: Service<Req>,
+    S::Error: AsRejection,
+    C: Classify<S::Response, S::Error> + Clone,
+    R: Release<S::Response, Permit, C>,
+{
+    type Response = R::Response;
+    type Error = S::Error;
+    type Future = BulkheadFuture<S::Future, S::Error, R, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // The service first: a permit must not wait for it.
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(Ok(())) => {}
+            other => {
+                self.reserved = Reserved::Nothing;
+                return other;
+            }
+        }
+        if let Reserved::Nothing = self.reserved {
+            self.reserved = match self.state.try_admit(1) {
+                Ok(token) => Reserved::Permit(Permit::new(self.state.clone(), token)),
+                // `call` will say so: an error here means that the service is dead.
+                Err(Some(_)) => return Poll::Ready(Ok(())),
+                Err(None) => {
+                    let now = self.state.core.clock().now();
+                    match Place::take(&self.state, 1, u32::MAX, now) {
+                        Ok(place) => Reserved::Place(place),
+                        Err(_) => return Poll::Ready(Ok(())),
+                    }
+                }
+            };
+        }
+        if let Reserved::Place(place) = &mut self.reserved {
+            let permit = ready!(place.poll(cx));
+            self.reserved = Reserved::Permit(permit);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let Err(error) = self.check() {
+            return BulkheadFuture::refused(error);
+        }
+        let permit = match std::mem::take(&mut self.reserved) {
+            Reserved::Permit(permit) => permit,
+            // Called without waiting for readiness.
+            Reserved::Nothing | Reserved::Place(_) => match self.state.admit(1) {
+                Ok(token) => Permit::new(self.state.clone(), token),
+                Err(rejection) => return BulkheadFuture::refused(rejection.into()),
+            },
+        };
+        let classify = self.classify.clone();
+        BulkheadFuture::call(permit, classify, || self.inner.call(request))
+    }
+}

@@ -1,0 +1,191 @@
+//! The state that a layer's bulkheads share: who is in, who waits, what was
+//! counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::policy::Policy;
+use crate::classify::Outcome;
+use crate::clock::nanos;
+use crate::error::{Rejection, RejectionKind};
+use crate::event::Event;
+use crate::kernel::core::{Core, enter};
+use crate::kernel::counter::Counters;
+use crate::kernel::guard::Settle;
+use crate::kernel::limit::Limit;
+use crate::kernel::live::Live;
+use crate::kernel::shared::{Shared, pooled};
+use crate::policy::Override;
+use crate::registry::{Inspect, Report, Setup};
+
+const SUCCESS: usize = 0;
+const FAILURE: usize = 1;
+const NEUTRAL: usize = 2;
+const CANCELLED: usize = 3;
+const REJECTED: usize = 4;
+const WAITED: usize = 5;
+const BYPASSED: usize = 6;
+const BYPASS_ENDED: usize = 7;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) core: Core,
+    pub(super) limit: Limit,
+    /// The queue's length and its longest wait in nanoseconds.
+    queue: Live<2>,
+    counters: Counters<8>,
+}
+
+pooled!(State);
+
+/// What an admission gives back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Token {
+    /// Permits; 0 for a call that an operator let through beside the limit.
+    permits: u32,
+}
+
+impl State {
+    pub(super) fn create(policy: Policy, setup: Setup) -> Shared<Self> {
+        let (core, registry) = Core::new("bulkhead", setup);
+        let state = Arc::new(Self {
+            core,
+            limit: Limit::new(policy.max_concurrent),
+            queue: Live::new(queue_words(policy)),
+            counters: Counters::default(),
+        });
+        enter(registry, state.core.id(), &state);
+        Shared::from_arc(state)
+    }
+
+    /// One more call, now or not at all. `Err(None)`: there was no permit, and
+    /// nothing was counted yet.
+    #[inline]
+    pub(super) fn try_admit(&self, permits: u32) -> Result<Token, Option<Rejection>> {
+        match self.core.order() {
+            Override::None => match self.limit.try_acquire(permits) {
+                Ok(()) => Ok(Token { permits }),
+                Err(_) => Err(None),
+            },
+            order => self.ordered(order, permits),
+        }
+    }
+
+    #[cold]
+    fn ordered(&self, order: Override, permits: u32) -> Result<Token, Option<Rejection>> {
+        if order == Override::Close {
+            return Err(Some(self.reject(RejectionKind::Closed)));
+        }
+        if self.limit.try_acquire(permits).is_ok() {
+            return Ok(Token { permits });
+        }
+        self.counters.add(BYPASSED, 1);
+        Ok(Token { permits: 0 })
+    }
+
+    /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
+    #[inline]
+    pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
+        self.try_admit(permits)
+            .map_err(|rejection| rejection.unwrap_or_else(|| self.reject(RejectionKind::Full)))
+    }
+
+    /// Counts and tells a refusal.
+    #[cold]
+    pub(super) fn reject(&self, kind: RejectionKind) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        self.core.reject(Rejection::before(kind, self.core.id()))
+    }
+
+    /// The token of permits that came through the queue.
+    pub(super) fn waited(&self, permits: u32, wait: Duration) -> Token {
+        self.counters.add(WAITED, 1);
+        self.core.tell(Event::Waited(wait));
+        Token { permits }
+    }
+
+    /// The queue's length and its longest wait.
+    pub(super) fn queue(&self) -> (u32, Duration) {
+        let [length, wait] = self.queue.load();
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        (length, Duration::from_nanos(wait))
+    }
+
+    pub(super) fn update(&self, policy: Policy) {
+        self.queue.store(queue_words(policy));
+        self.limit.resize(policy.max_concurrent);
+        self.core.tell(Event::Updated);
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        let (queue_length, max_wait) = self.queue();
+        Policy {
+            max_concurrent: self.limit.limit(),
+            queue_length,
+            max_wait,
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> super::Snapshot {
+        let count = |which| self.counters.sum(which);
+        // Ended before bypassed: a call that ends in between is not missed.
+        let ended = count(BYPASS_ENDED);
+        super::Snapshot {
+            limit: self.limit.limit(),
+            in_flight: self.limit.in_flight() + count(BYPASSED).saturating_sub(ended),
+            waiting: self.limit.waiting(),
+            succeeded: count(SUCCESS),
+            failed: count(FAILURE),
+            neutral: count(NEUTRAL),
+            cancelled: count(CANCELLED),
+            rejected: count(REJECTED),
+            waited: count(WAITED),
+            bypassed: count(BYPASSED),
+        }
+    }
+}
+
+fn queue_words(policy: Policy) -> [u64; 2] {
+    [u64::from(policy.queue_length), nanos(policy.max_wait)]
+}
+
+impl Settle for State {
+    type Token = Token;
+
+    #[inline]
+    fn settle(&self, token: Token, outcome: Outcome) {
+        self.counters.add(
+            match outcome {
+                Outcome::Success => SUCCESS,
+                Outcome::Failure(_) => FAILURE,
+                Outcome::Neutral => NEUTRAL,
+                Outcome::Cancelled => CANCELLED,
+            },
+            1,
+        );
+        if token.permits == 0 {
+            self.counters.add(BYPASS_ENDED, 1);
+        } else {
+            self.limit.release(token.permits);
+        }
+        self.core.tell(Event::Finished(outcome));
+    }
+}
+
+impl Inspect for State {
+    fn report(&self) -> Report {
+        let snapshot = self.snapshot();
+        self.core.report([
+            ("limit", snapshot.limit.into()),
+            ("in_flight", snapshot.in_flight.into()),
+            ("waiting", snapshot.waiting.into()),
+            ("succeeded", snapshot.succeeded.into()),
+            ("failed", snapshot.failed.into()),
+            ("neutral", snapshot.neutral.into()),
+            ("cancelled", snapshot.cancelled.into()),
+            ("rejected", snapshot.rejected.into()),
+            ("waited", snapshot.waited.into()),
+            ("bypassed", snapshot.bypassed.into()),
+        ])
+    }
+}

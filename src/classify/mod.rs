@@ -1,0 +1,107 @@
+//! How a call ended, in the words that every pattern understands.
+//!
+//! A [`Classify`] turns a result into an [`Outcome`]. [`ErrorsOnly`] is the
+//! default; with the feature `http` there are [`Http`] and [`Grpc`], which knows
+//! that gRPC puts its status into the headers *or the trailers*.
+
+#[cfg(feature = "http")]
+mod grpc;
+#[cfg(feature = "http")]
+mod http;
+
+use std::time::Duration;
+
+#[cfg(feature = "http")]
+pub use self::grpc::Grpc;
+#[cfg(feature = "http")]
+pub use self::http::{BodyEnd, ClassifyEnd, Http};
+use crate::error::AsRejection;
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// As it should.
+    Success,
+    /// The service failed.
+    Failure(Failure),
+    /// It says nothing about the service: a caller's mistake, or a refusal
+    /// before the service was reached.
+    Neutral,
+    /// The caller went away before the end.
+    Cancelled,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Worth another try: a broken connection, a gateway error.
+    Transient,
+    /// The service has too much to do.
+    Overload {
+        /// When it asks to be called again.
+        retry_after: Option<Duration>,
+    },
+    /// No answer in time.
+    Timeout,
+    /// It will fail again.
+    Permanent,
+    /// The service panicked.
+    Panic,
+}
+
+/// What a classifier says when it sees the result, before the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// This is how it ended.
+    Now(Outcome),
+    /// The end of the body tells. Who does not wait for it takes a success.
+    AtEnd,
+}
+
+impl Verdict {
+    /// The outcome for those who decide on the head.
+    #[must_use]
+    pub fn on_head(self) -> Outcome {
+        match self {
+            Self::Now(outcome) => outcome,
+            Self::AtEnd => Outcome::Success,
+        }
+    }
+}
+
+/// Judges how calls end. One trait for every pattern.
+///
+/// A classifier that panics is counted, and the outcome is
+/// [`Outcome::Neutral`].
+pub trait Classify<Res, Err> {
+    /// Judges the response's head, or the error.
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
+}
+
+/// Every response is a success and every error a transient failure, except that
+/// a refusal from before the service was reached is neutral, and giving up on
+/// it a timeout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ErrorsOnly;
+
+impl<Res, Err: AsRejection> Classify<Res, Err> for ErrorsOnly {
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        Verdict::Now(match result {
+            Ok(_) => Outcome::Success,
+            Err(error) => of_error(error),
+        })
+    }
+}
+
+/// The outcome of an error, for classifiers that look only at responses.
+pub fn of_error<Err: AsRejection>(error: &Err) -> Outcome {
+    match error.as_rejection() {
+        Some(rejection) if rejection.reached_inner() => Outcome::Failure(Failure::Timeout),
+        Some(_) => Outcome::Neutral,
+        None => Outcome::Failure(Failure::Transient),
+    }
+}

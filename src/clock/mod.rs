@@ -1,0 +1,168 @@
+//! The one place that reads a clock and arms a timer.
+//!
+//! A [`Clock`] is one small concrete type, so that no signature is infected by
+//! it. Use one clock for all layers of a stack: times of different clocks do
+//! not compare.
+//!
+//! ```
+//! use tower_keep::clock::Clock;
+//!
+//! let clock = Clock::default();
+//! let start = clock.now();
+//! assert!(clock.now() >= start);
+//! ```
+
+// The rule that nobody reads a clock holds everywhere but here.
+#![allow(clippy::disallowed_methods)]
+
+#[cfg(any(test, feature = "test-util"))]
+mod manual;
+mod sleep;
+mod stamp;
+mod tick;
+
+use std::fmt;
+#[cfg(any(test, feature = "test-util", feature = "tsc"))]
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+#[cfg(any(test, feature = "test-util"))]
+pub use manual::ManualClock;
+pub use sleep::{NoRuntime, Sleep};
+pub(crate) use stamp::Stamp;
+pub use tick::Tick;
+pub(crate) use tick::nanos;
+
+/// Where a layer reads the time and gets its timers. Cheap to clone.
+///
+/// The default is [`Clock::tokio`].
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    System,
+    Tokio,
+    #[cfg(feature = "tsc")]
+    Tsc(Arc<Tsc>),
+    #[cfg(any(test, feature = "test-util"))]
+    Manual(ManualClock),
+}
+
+#[cfg(feature = "tsc")]
+struct Tsc {
+    clock: quanta::Clock,
+    start: quanta::Instant,
+    started: Tick,
+}
+
+/// The [`Tick::ZERO`] of every clock that counts real time: an hour before the
+/// first reading, because the paused time of a test may have begun earlier.
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(|| {
+        let now = Instant::now();
+        now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
+    })
+}
+
+fn tick_of(instant: Instant) -> Tick {
+    Tick::ZERO.saturating_add(instant.saturating_duration_since(origin()))
+}
+
+impl Clock {
+    /// The operating system's monotonic clock: [`std::time::Instant`].
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// Tokio's clock. It is the system's, and follows tokio's paused time in
+    /// tests (`#[tokio::test(start_paused = true)]`).
+    #[must_use]
+    pub fn tokio() -> Self {
+        Self(Source::Tokio)
+    }
+
+    /// The processor's time stamp counter, by the crate `quanta`: about half
+    /// the price of a system call on x86-64, and the system's clock where the
+    /// counter is not constant. The first one calibrates for some milliseconds.
+    #[cfg(feature = "tsc")]
+    #[must_use]
+    pub fn tsc() -> Self {
+        let clock = quanta::Clock::new();
+        let started = tick_of(Instant::now());
+        let start = clock.now();
+        Self(Source::Tsc(Arc::new(Tsc {
+            clock,
+            start,
+            started,
+        })))
+    }
+
+    /// The time.
+    #[must_use]
+    #[inline]
+    pub fn now(&self) -> Tick {
+        match &self.0 {
+            Source::System => tick_of(Instant::now()),
+            Source::Tokio => tick_of(tokio::time::Instant::now().into_std()),
+            #[cfg(feature = "tsc")]
+            Source::Tsc(tsc) => tsc
+                .started
+                .saturating_add(tsc.clock.now().saturating_duration_since(tsc.start)),
+            #[cfg(any(test, feature = "test-util"))]
+            Source::Manual(manual) => manual.now(),
+        }
+    }
+
+    /// A timer that fires at `due`: never early, and at once if that has
+    /// passed. It costs nothing until it is polled for the first time.
+    #[must_use]
+    pub fn sleep_until(&self, due: Tick) -> Sleep {
+        #[cfg(any(test, feature = "test-util"))]
+        if let Source::Manual(manual) = &self.0 {
+            return Sleep::manual(manual.clone(), due);
+        }
+        Sleep::tokio(due)
+    }
+
+    /// The time, read once for all layers that are called within one `call`.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp::enter(self)
+    }
+
+    /// Tells the clocks of this process apart, and never changes.
+    #[inline]
+    fn identity(&self) -> usize {
+        match &self.0 {
+            Source::System => 1,
+            Source::Tokio => 2,
+            #[cfg(feature = "tsc")]
+            Source::Tsc(tsc) => Arc::as_ptr(tsc).addr(),
+            #[cfg(any(test, feature = "test-util"))]
+            Source::Manual(manual) => manual.identity(),
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::tokio()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Source::System => "Clock::System",
+            Source::Tokio => "Clock::Tokio",
+            #[cfg(feature = "tsc")]
+            Source::Tsc(_) => "Clock::Tsc",
+            #[cfg(any(test, feature = "test-util"))]
+            Source::Manual(_) => "Clock::Manual",
+        })
+    }
+}

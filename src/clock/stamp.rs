@@ -1,0 +1,90 @@
+//! One reading of the clock for all layers of a stack, on the way in.
+//!
+//! Within one nested `call` the first layer that needs the time reads it and
+//! the layers below share its reading. On the way out everybody reads anew:
+//! somebody may have burnt time in between.
+
+use std::cell::Cell;
+
+use super::{Clock, Tick};
+
+thread_local! {
+    /// The reading and the identity of its clock; 0: none.
+    static CURRENT: Cell<(Tick, usize)> = const { Cell::new((Tick::ZERO, 0)) };
+}
+
+/// Holds the reading until the `call` that took it returns.
+#[derive(Debug)]
+#[must_use = "the layers below share the stamp while it lives"]
+pub(crate) struct Stamp {
+    now: Tick,
+    /// What was there before, if this stamp replaced it.
+    replaced: Option<(Tick, usize)>,
+}
+
+impl Stamp {
+    #[inline]
+    pub(super) fn enter(clock: &Clock) -> Self {
+        let identity = clock.identity();
+        let current = CURRENT.try_with(Cell::get).unwrap_or((Tick::ZERO, 0));
+        if current.1 == identity {
+            return Self {
+                now: current.0,
+                replaced: None,
+            };
+        }
+        let now = clock.now();
+        let _ = CURRENT.try_with(|cell| cell.set((now, identity)));
+        Self {
+            now,
+            replaced: Some(current),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        self.now
+    }
+}
+
+impl Drop for Stamp {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(before) = self.replaced {
+            let _ = CURRENT.try_with(|cell| cell.set(before));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use std::time::Duration;
+
+    #[test]
+    fn the_first_reading_serves_all_within() {
+        let manual = ManualClock::new();
+        let clock = manual.clock();
+        let outer = clock.stamp();
+        manual.advance(Duration::from_secs(1));
+        let inner = clock.stamp();
+        assert_eq!(outer.now(), inner.now());
+        drop(inner);
+        assert_eq!(clock.stamp().now(), outer.now());
+        drop(outer);
+        assert_eq!(clock.stamp().now(), clock.now());
+    }
+
+    #[test]
+    fn another_clock_reads_for_itself() {
+        let one = ManualClock::new();
+        let two = ManualClock::new();
+        two.advance(Duration::from_secs(9));
+        let outer = one.clock().stamp();
+        let inner = two.clock().stamp();
+        assert_ne!(outer.now(), inner.now());
+        drop(inner);
+        assert_eq!(one.clock().stamp().now(), outer.now());
+    }
+}

@@ -1,0 +1,338 @@
+//! How a layer says no, and how that reaches the caller.
+//!
+//! A layer of this crate keeps the error type of the service it wraps; it asks
+//! only that a [`Rejection`] can be turned into that type and found in it again:
+//! [`AsRejection`]. Three kinds of error types can:
+//!
+//! - [`Error<E>`], made by putting [`Lift`](crate::lift::Lift) innermost;
+//! - `Box<dyn std::error::Error + Send + Sync>`, tower's `BoxError`;
+//! - an enum of your own, with two short impls:
+//!
+//! ```
+//! use tower_keep::{AsRejection, Rejection};
+//!
+//! #[derive(Debug)]
+//! enum MyError {
+//!     Refused(Rejection),
+//!     Database,
+//! }
+//!
+//! impl From<Rejection> for MyError {
+//!     fn from(rejection: Rejection) -> Self {
+//!         Self::Refused(rejection)
+//!     }
+//! }
+//!
+//! impl AsRejection for MyError {
+//!     fn as_rejection(&self) -> Option<Rejection> {
+//!         match self {
+//!             Self::Refused(rejection) => Some(*rejection),
+//!             Self::Database => None,
+//!         }
+//!     }
+//! }
+//! ```
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use crate::clock::nanos;
+
+/// Which layer refused: unique among the layers of a process. A
+/// [`Registry`](crate::Registry) knows its name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LayerId(pub(crate) u32);
+
+impl fmt::Display for LayerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What a layer refused, or gave up on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// throttle: too many requests for the rate.
+    Throttled,
+    /// throttle: the request costs more than the burst; it never passes.
+    CostAboveBurst,
+    /// throttle: the request has no key, or one that is too long.
+    BadKey,
+    /// throttle: the table of keys is full of keys that are in use.
+    KeysExhausted,
+    /// bulkhead: as many calls in flight as allowed, and no place in the queue.
+    Full,
+    /// bulkhead: no permit within the longest wait.
+    QueueTimeout,
+    /// timeout: no response in time, after the inner service was called.
+    Timeout,
+    /// The caller's deadline had passed, or would have during the wait.
+    DeadlineExceeded,
+    /// timeout: the inner service was not ready in time.
+    NotReadyInTime,
+    /// The service was called without being ready, and is not.
+    NotReady,
+    /// timeout: a body was not transferred in its total time.
+    BodyTimeout,
+    /// timeout: a body's next frame did not come in time.
+    BodyIdle,
+    /// timeout: a body came slower than the lowest throughput allowed.
+    BodyTooSlow,
+    /// A wait needs a timer, and no tokio runtime with time drives one.
+    NoRuntime,
+    /// An operator closed the layer by its handle.
+    Closed,
+}
+
+impl RejectionKind {
+    /// The pattern and the fact, as in error texts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttle: rate exceeded",
+            Self::CostAboveBurst => "throttle: cost above the burst",
+            Self::BadKey => "throttle: key missing or too long",
+            Self::KeysExhausted => "throttle: too many keys in use",
+            Self::Full => "bulkhead: full",
+            Self::QueueTimeout => "bulkhead: waited too long",
+            Self::Timeout => "timeout: no response in time",
+            Self::DeadlineExceeded => "deadline exceeded",
+            Self::NotReadyInTime => "timeout: service not ready in time",
+            Self::NotReady => "called while not ready",
+            Self::BodyTimeout => "timeout: body not complete in time",
+            Self::BodyIdle => "timeout: body idle for too long",
+            Self::BodyTooSlow => "timeout: body below the lowest throughput",
+            Self::NoRuntime => "no runtime to drive a timer",
+            Self::Closed => "closed by an operator",
+        }
+    }
+
+    /// The name in metrics and snapshots: `snake_case`, a closed set.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::CostAboveBurst => "cost_above_burst",
+            Self::BadKey => "bad_key",
+            Self::KeysExhausted => "keys_exhausted",
+            Self::Full => "full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Timeout => "timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::NotReadyInTime => "not_ready_in_time",
+            Self::NotReady => "not_ready",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyIdle => "body_idle",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::NoRuntime => "no_runtime",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// A refusal: what, by which layer, and when to come back. 16 bytes, `Copy`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rejection {
+    /// Nanoseconds.
+    wait: Option<NonZeroU64>,
+    layer: LayerId,
+    kind: RejectionKind,
+    reached_inner: bool,
+}
+
+impl Rejection {
+    /// A refusal before the inner service was called.
+    #[must_use]
+    pub(crate) fn before(kind: RejectionKind, layer: LayerId) -> Self {
+        Self {
+            wait: None,
+            layer,
+            kind,
+            reached_inner: false,
+        }
+    }
+
+    /// Giving up on a call that the inner service has seen.
+    #[must_use]
+    pub(crate) fn after(kind: RejectionKind, layer: LayerId) -> Self {
+        Self {
+            reached_inner: true,
+            ..Self::before(kind, layer)
+        }
+    }
+
+    /// With the time after which it is worth another try.
+    #[must_use]
+    pub(crate) fn with_wait(self, wait: Duration) -> Self {
+        Self {
+            wait: NonZeroU64::new(nanos(wait)),
+            ..self
+        }
+    }
+
+    /// What was refused.
+    #[must_use]
+    pub fn kind(&self) -> RejectionKind {
+        self.kind
+    }
+
+    /// Who refused.
+    #[must_use]
+    pub fn layer(&self) -> LayerId {
+        self.layer
+    }
+
+    /// After which time another try is worth it, if the layer knows.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.wait.map(|nanos| Duration::from_nanos(nanos.get()))
+    }
+
+    /// Whether the inner service was called. `false`: the request had no
+    /// effect, and says nothing about the service's health. `true`: it may have
+    /// had one, and the service was too slow.
+    #[must_use]
+    pub fn reached_inner(&self) -> bool {
+        self.reached_inner
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())?;
+        match self.retry_after() {
+            Some(wait) => write!(f, ", retry after {wait:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejection")
+            .field("kind", &self.kind)
+            .field("layer", &self.layer)
+            .field("retry_after", &self.retry_after())
+            .field("reached_inner", &self.reached_inner)
+            .finish()
+    }
+}
+
+impl StdError for Rejection {}
+
+/// An error type that can carry a [`Rejection`].
+///
+/// It is the only thing the layers ask of the error type of the service they
+/// wrap. See the [module](self) for the types that have it.
+#[diagnostic::on_unimplemented(
+    message = "the error type `{Self}` cannot carry a rejection of a tower-keep layer",
+    label = "this error type cannot say that a layer refused",
+    note = "put `tower_keep::LiftLayer` innermost (last in a `ServiceBuilder`), or wrap the whole stack in `tower_keep::respond(..)`: both turn the error `E` into `tower_keep::Error<E>`",
+    note = "`Box<dyn Error + Send + Sync>` and your own type with `From<Rejection>` and `AsRejection` work too"
+)]
+pub trait AsRejection: From<Rejection> {
+    /// The rejection, if this error is one.
+    fn as_rejection(&self) -> Option<Rejection>;
+}
+
+impl AsRejection for Rejection {
+    fn as_rejection(&self) -> Option<Rejection> {
+        Some(*self)
+    }
+}
+
+impl AsRejection for Box<dyn StdError + Send + Sync> {
+    fn as_rejection(&self) -> Option<Rejection> {
+        find_rejection(self.as_ref())
+    }
+}
+
+/// The rejection in a chain of errors and their sources.
+#[must_use]
+pub fn find_rejection(error: &(dyn StdError + 'static)) -> Option<Rejection> {
+    // An error that is its own source would make an endless chain.
+    std::iter::successors(Some(error), |e| (*e).source())
+        .take(64)
+        .find_map(|e| e.downcast_ref::<Rejection>().copied())
+}
+
+/// The error of a service under [`Lift`](crate::lift::Lift): a layer refused,
+/// or the service itself failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// A layer refused or gave up.
+    Rejected(Rejection),
+    /// The service's own error.
+    Inner(E),
+}
+
+impl<E> Error<E> {
+    /// The service's own error, if it is one.
+    #[must_use]
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Inner(error) => Some(error),
+            Self::Rejected(_) => None,
+        }
+    }
+}
+
+impl<E> From<Rejection> for Error<E> {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl<E> AsRejection for Error<E> {
+    fn as_rejection(&self) -> Option<Rejection> {
+        match self {
+            Self::Rejected(rejection) => Some(*rejection),
+            Self::Inner(_) => None,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for Error<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            // So that a search through the chain finds the rejection.
+            Self::Rejected(rejection) => Some(rejection),
+            Self::Inner(error) => error.source(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_is_16_bytes() {
+        assert!(size_of::<Rejection>() <= 16);
+    }
+
+    #[test]
+    fn a_boxed_rejection_is_found_through_a_chain() {
+        let rejection = Rejection::before(RejectionKind::Full, LayerId(7));
+        let direct: Box<dyn StdError + Send + Sync> = rejection.into();
+        assert_eq!(direct.as_rejection(), Some(rejection));
+        let nested: Box<dyn StdError + Send + Sync> =
+            Box::new(Error::<std::io::Error>::Rejected(rejection));
+        assert_eq!(nested.as_rejection(), Some(rejection));
+        let other: Box<dyn StdError + Send + Sync> = "no".into();
+        assert_eq!(other.as_rejection(), None);
+    }
+}

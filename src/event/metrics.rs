@@ -1,0 +1,60 @@
+//! Events as metrics.
+
+use metrics::{counter, histogram};
+
+use super::{Event, Listener, Source};
+use crate::classify::{Failure, Outcome};
+
+/// Feeds the `metrics` facade.
+///
+/// | metric | labels |
+/// |---|---|
+/// | `keep_<pattern>_rejected_total` | `layer`, `kind` |
+/// | `keep_<pattern>_finished_total` | `layer`, `outcome` |
+/// | `keep_<pattern>_wait_seconds` | `layer` |
+/// | `keep_<pattern>_updated_total` | `layer` |
+/// | `keep_<pattern>_callback_panics_total` | `layer` |
+///
+/// `layer` is the name from [`Setup::named`](crate::Setup::named); all other
+/// label values are from closed sets, so the number of series does not grow with
+/// traffic. Each event allocates for its labels.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Metrics;
+
+impl Listener for Metrics {
+    fn on_event(&self, source: &Source<'_>, event: &Event<'_>) {
+        let layer = source.name.to_owned();
+        let name = |thing: &str| format!("keep_{}_{thing}", source.pattern);
+        match event {
+            Event::Rejected(rejection) => {
+                let kind = rejection.kind().label();
+                counter!(name("rejected_total"), "layer" => layer, "kind" => kind).increment(1);
+            }
+            Event::Finished(outcome) => {
+                let outcome = label(*outcome);
+                counter!(name("finished_total"), "layer" => layer, "outcome" => outcome)
+                    .increment(1);
+            }
+            Event::Waited(wait) => {
+                histogram!(name("wait_seconds"), "layer" => layer).record(wait.as_secs_f64());
+            }
+            Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
+            Event::CallbackPanicked(_) => {
+                counter!(name("callback_panics_total"), "layer" => layer).increment(1);
+            }
+        }
+    }
+}
+
+fn label(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success => "success",
+        Outcome::Neutral => "neutral",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Failure(Failure::Transient) => "transient",
+        Outcome::Failure(Failure::Overload { .. }) => "overload",
+        Outcome::Failure(Failure::Timeout) => "timeout",
+        Outcome::Failure(Failure::Permanent) => "permanent",
+        Outcome::Failure(Failure::Panic) => "panic",
+    }
+}

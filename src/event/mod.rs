@@ -1,0 +1,71 @@
+//! What the layers tell: every refusal, and every end of what they admitted.
+//!
+//! A [`Listener`] is given to a layer by its [`Setup`](crate::Setup), or to all
+//! layers of a [`Registry`](crate::Registry). [`Trace`] writes to `tracing`,
+//! [`Metrics`] feeds the `metrics` facade (feature `metrics`); both are
+//! listeners like yours. Without one, a call pays nothing.
+
+#[cfg(feature = "metrics")]
+mod metrics;
+mod trace;
+
+use std::fmt;
+use std::time::Duration;
+
+#[cfg(feature = "metrics")]
+pub use self::metrics::Metrics;
+pub use self::trace::Trace;
+use crate::classify::Outcome;
+use crate::error::{LayerId, Rejection};
+
+/// Which layer tells.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Source<'a> {
+    /// The pattern: `"timeout"`, `"bulkhead"`, `"throttle"`.
+    pub pattern: &'static str,
+    /// The name given by [`Setup::named`](crate::Setup::named), else the pattern's.
+    pub name: &'a str,
+    /// The same as in a [`Rejection`].
+    pub layer: LayerId,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A request was refused, or given up on.
+    Rejected(Rejection),
+    /// An admitted call ended.
+    Finished(Outcome),
+    /// A call that had to wait was admitted.
+    Waited(Duration),
+    /// The policy was replaced by its handle.
+    Updated,
+    /// A callback of the user panicked; the call went on without it.
+    CallbackPanicked(&'a str),
+}
+
+/// Hears events.
+///
+/// It is called in the middle of a call, outside all locks: be quick. It may
+/// call back into handles. A panic is counted and goes no further.
+pub trait Listener: Send + Sync + 'static {
+    /// Something happened.
+    fn on_event(&self, source: &Source<'_>, event: &Event<'_>);
+}
+
+impl<F> Listener for F
+where
+    F: Fn(&Source<'_>, &Event<'_>) + Send + Sync + 'static,
+{
+    fn on_event(&self, source: &Source<'_>, event: &Event<'_>) {
+        self(source, event);
+    }
+}
+
+impl fmt::Debug for dyn Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}

@@ -1,0 +1,37 @@
+//! Events as `tracing` events.
+
+use super::{Event, Listener, Source};
+
+/// Writes to `tracing`, target `tower_keep`: refusals at `debug`, updates at
+/// `info`, callbacks that panic at `error`, the rest at `trace`.
+///
+/// Refusals are not warnings: under overload there are thousands a second, and
+/// they are the layer's work, not a fault of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trace;
+
+impl Listener for Trace {
+    fn on_event(&self, source: &Source<'_>, event: &Event<'_>) {
+        let (pattern, name) = (source.pattern, source.name);
+        match event {
+            Event::Rejected(rejection) => tracing::debug!(
+                target: "tower_keep",
+                pattern,
+                name,
+                kind = rejection.kind().label(),
+                retry_after = ?rejection.retry_after(),
+                "rejected"
+            ),
+            Event::Finished(outcome) => {
+                tracing::trace!(target: "tower_keep", pattern, name, ?outcome, "finished");
+            }
+            Event::Waited(wait) => {
+                tracing::trace!(target: "tower_keep", pattern, name, ?wait, "waited");
+            }
+            Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
+            Event::CallbackPanicked(callback) => {
+                tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The responses that refusals become.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use rand::RngExt;
+
+use super::problem::{PROBLEM_JSON, Problem};
+use super::quota::{Quota, Remaining, rate_limit, rate_limit_policy, retry_after};
+use super::report::Report;
+use crate::error::{Rejection, RejectionKind};
+
+/// gRPC status codes ("gRPC over HTTP/2", Status codes).
+const INVALID_ARGUMENT: u8 = 3;
+const DEADLINE_EXCEEDED: u8 = 4;
+const RESOURCE_EXHAUSTED: u8 = 8;
+const UNAVAILABLE: u8 = 14;
+
+/// When to come back if the layer cannot tell: soon, but not at once.
+const SOON: Duration = Duration::from_secs(1);
+
+struct Meaning {
+    status: StatusCode,
+    grpc: u8,
+    /// When another try is worth it; `None` if it never is, or only for those
+    /// who know that the request may have had an effect.
+    retry_after: Option<Duration>,
+}
+
+fn meaning(rejection: &Rejection) -> Meaning {
+    let soon = Some(rejection.retry_after().unwrap_or(SOON));
+    let (status, grpc, retry_after) = match rejection.kind() {
+        RejectionKind::Throttled => (StatusCode::TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED, soon),
+        RejectionKind::CostAboveBurst => (StatusCode::TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED, None),
+        RejectionKind::BadKey => (StatusCode::BAD_REQUEST, INVALID_ARGUMENT, None),
+        RejectionKind::KeysExhausted | RejectionKind::Full | RejectionKind::QueueTimeout => {
+            (StatusCode::SERVICE_UNAVAILABLE, RESOURCE_EXHAUSTED, soon)
+        }
+        RejectionKind::NotReadyInTime
+        | RejectionKind::NotReady
+        | RejectionKind::NoRuntime
+        | RejectionKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, soon),
+        RejectionKind::Timeout
+        | RejectionKind::DeadlineExceeded
+        | RejectionKind::BodyTimeout
+        | RejectionKind::BodyIdle
+        | RejectionKind::BodyTooSlow => (StatusCode::GATEWAY_TIMEOUT, DEADLINE_EXCEEDED, None),
+    };
+    Meaning {
+        status,
+        grpc,
+        retry_after,
+    }
+}
+
+/// Up to a quarter of the wait, and a second.
+fn jitter(wait: Duration) -> Duration {
+    let most = (wait / 4).saturating_add(Duration::from_secs(1));
+    rand::rng().random_range(Duration::ZERO..=most.min(Duration::from_secs(3600)))
+}
+
+/// An HTTP answer, with a problem document if its body can have content.
+pub(super) fn http(rejection: &Rejection, with_content: bool, report: &Report) -> Response<Bytes> {
+    let meaning = meaning(rejection);
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = meaning.status;
+    let headers = response.headers_mut();
+    if let Some(wait) = meaning.retry_after {
+        headers.insert(header::RETRY_AFTER, retry_after(wait, jitter(wait)));
+    }
+    add_quotas(headers, report);
+    if with_content {
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        let violated: Vec<&str> = report.quotas().map(|quota| &*quota.name).collect();
+        let mut problem = Problem::new(meaning.status).with_detail(rejection.kind().as_str());
+        if rejection.kind() == RejectionKind::Throttled {
+            problem = problem.violating(&violated);
+        }
+        *response.body_mut() = problem.to_bytes();
+    }
+    response
+}
+
+/// A trailers-only gRPC answer: status 200, and the gRPC status in the headers.
+pub(super) fn grpc(rejection: &Rejection) -> Response<()> {
+    let meaning = meaning(rejection);
+    let mut response = Response::new(());
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert("grpc-status", HeaderValue::from(u16::from(meaning.grpc)));
+    // Our texts need none of the percent-encoding that the field may have.
+    headers.insert(
+        "grpc-message",
+        HeaderValue::from_static(rejection.kind().as_str()),
+    );
+    if let Some(wait) = meaning.retry_after {
+        let wait = wait.saturating_add(jitter(wait));
+        let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        headers.insert("grpc-retry-pushback-ms", HeaderValue::from(millis));
+    }
+    response
+}
+
+/// Adds the quotas that throttles reported, if any.
+pub(super) fn add_quotas(headers: &mut HeaderMap, report: &Report) {
+    let quotas = report
+        .quotas()
+        .map(|q| Quota::new(&q.name, q.limit).per(q.window));
+    let left = report
+        .quotas()
+        .map(|q| Remaining::new(&q.name, q.remaining).until_more(q.reset));
+    if let (Some(policy), Some(left)) = (rate_limit_policy(quotas), rate_limit(left)) {
+        headers.append(HeaderName::from_static("ratelimit-policy"), policy);
+        headers.append(HeaderName::from_static("ratelimit"), left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::LayerId;
+
+    const KINDS: [(RejectionKind, u16, u8, bool); 15] = [
+        (RejectionKind::Throttled, 429, 8, true),
+        (RejectionKind::CostAboveBurst, 429, 8, false),
+        (RejectionKind::BadKey, 400, 3, false),
+        (RejectionKind::KeysExhausted, 503, 8, true),
+        (RejectionKind::Full, 503, 8, true),
+        (RejectionKind::QueueTimeout, 503, 8, true),
+        (RejectionKind::Timeout, 504, 4, false),
+        (RejectionKind::DeadlineExceeded, 504, 4, false),
+        (RejectionKind::NotReadyInTime, 503, 14, true),
+        (RejectionKind::NotReady, 503, 14, true),
+        (RejectionKind::BodyTimeout, 504, 4, false),
+        (RejectionKind::BodyIdle, 504, 4, false),
+        (RejectionKind::BodyTooSlow, 504, 4, false),
+        (RejectionKind::NoRuntime, 503, 14, true),
+        (RejectionKind::Closed, 503, 14, true),
+    ];
+
+    #[test]
+    fn fault_061_every_refusal_has_its_status_and_an_honest_retry_after() {
+        for (kind, status, code, retried) in KINDS {
+            for wait in [1, 999_999_999, 1_000_000_001, 90_000_000_000] {
+                let wait = Duration::from_nanos(wait);
+                let rejection = Rejection::before(kind, LayerId(1)).with_wait(wait);
+                let answer = http(&rejection, true, &Report::default());
+                assert_eq!(answer.status().as_u16(), status, "{kind:?}");
+                let seconds = answer
+                    .headers()
+                    .get(header::RETRY_AFTER)
+                    .map(|v| v.to_str().unwrap().parse::<u64>().unwrap());
+                assert_eq!(seconds.is_some(), retried, "{kind:?}");
+                if let Some(seconds) = seconds {
+                    let seconds = Duration::from_secs(seconds);
+                    assert!(seconds >= wait && !seconds.is_zero());
+                    assert!(seconds <= wait + wait / 4 + Duration::from_secs(2));
+                }
+                let body = std::str::from_utf8(answer.body()).unwrap();
+                assert!(body.contains(kind.as_str()), "{body}");
+                let answer = grpc(&rejection);
+                assert_eq!(answer.status(), 200);
+                assert_eq!(answer.headers()["grpc-status"], code.to_string());
+                let pushback = answer.headers().contains_key("grpc-retry-pushback-ms");
+                assert_eq!(pushback, retried);
+            }
+        }
+    }
+}

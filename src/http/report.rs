@@ -1,0 +1,72 @@
+//! What a throttle tells the layer that writes the headers.
+//!
+//! The two meet through a dynamic scope, like the deadline: the outer layer
+//! opens it around `call` and every poll, the throttle inside reports into it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The state of one quota for the request at hand.
+#[derive(Debug, Clone)]
+pub(crate) struct Quota {
+    pub(crate) name: Arc<str>,
+    /// Requests per window.
+    pub(crate) limit: u64,
+    pub(crate) window: Duration,
+    pub(crate) remaining: u64,
+    pub(crate) reset: Duration,
+}
+
+/// More throttles than this in one stack are not reported.
+const MOST: usize = 4;
+
+/// The quotas that were reported for one request.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    quotas: [Option<Quota>; MOST],
+}
+
+thread_local! {
+    static OPEN: RefCell<Option<Report>> = const { RefCell::new(None) };
+}
+
+impl Report {
+    /// Runs `f` while throttles inside it report here.
+    pub(crate) fn collect<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        /// Takes the scope away again, also when `f` panics.
+        struct Close<'a>(&'a mut Report, Option<Report>);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                let _ = OPEN.try_with(|open| {
+                    if let Some(report) = open.replace(self.1.take()) {
+                        *self.0 = report;
+                    }
+                });
+            }
+        }
+        let mine = std::mem::take(self);
+        let before = OPEN
+            .try_with(|open| open.replace(Some(mine)))
+            .ok()
+            .flatten();
+        let _close = Close(self, before);
+        f()
+    }
+
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = &Quota> {
+        self.quotas.iter().flatten()
+    }
+}
+
+/// Reports a quota, if anybody wants to know.
+#[cfg(feature = "throttle")]
+pub(crate) fn report(quota: impl FnOnce() -> Quota) {
+    let _ = OPEN.try_with(|open| {
+        if let Some(report) = open.borrow_mut().as_mut()
+            && let Some(slot) = report.quotas.iter_mut().find(|slot| slot.is_none())
+        {
+            *slot = Some(quota());
+        }
+    });
+}

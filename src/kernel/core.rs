@@ -1,0 +1,162 @@
+//! What every layer's state begins with: who it is, its clock, who listens,
+//! what an operator has ordered.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::counter::Counters;
+use super::sync::{AtomicU32, Ordering, ids};
+use crate::clock::Clock;
+use crate::error::{LayerId, Rejection};
+use crate::event::{Event, Listener, Source};
+use crate::policy::Override;
+use crate::registry::{Inspect, Registry, Report, Setup, Value};
+
+/// The common part of the layers' states.
+#[derive(Debug)]
+pub struct Core {
+    id: LayerId,
+    pattern: &'static str,
+    name: Arc<str>,
+    clock: Clock,
+    listeners: Box<[Arc<dyn Listener>]>,
+    callback_panics: Counters<1>,
+    order: AtomicU32,
+}
+
+impl Core {
+    /// A core as the setup says; the registry is for [`enter`].
+    pub(crate) fn new(pattern: &'static str, setup: Setup) -> (Self, Option<Registry>) {
+        let mut listeners = setup.listeners;
+        if let Some(registry) = &setup.registry {
+            listeners.extend(registry.listeners());
+        }
+        let core = Self {
+            id: LayerId(ids::next_layer()),
+            pattern,
+            name: setup.name.unwrap_or_else(|| pattern.into()),
+            clock: setup.clock,
+            listeners: listeners.into(),
+            callback_panics: Counters::with_owned(0),
+            order: AtomicU32::new(0),
+        };
+        (core, setup.registry)
+    }
+
+    /// Unique among the layers of the process.
+    pub fn id(&self) -> LayerId {
+        self.id
+    }
+
+    /// The name of its setup, or the pattern's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name, to keep.
+    #[cfg(all(feature = "http", feature = "throttle"))]
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    /// Its clock.
+    #[inline]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What an operator has ordered.
+    #[inline]
+    pub fn order(&self) -> Override {
+        Override::from_word(self.order.load(Ordering::Relaxed))
+    }
+
+    /// Orders it to do this from now on.
+    pub fn set_order(&self, order: Override) {
+        self.order.store(order.to_word(), Ordering::Relaxed);
+    }
+
+    /// Tells the listeners.
+    #[inline]
+    pub fn tell(&self, event: Event<'_>) {
+        if !self.listeners.is_empty() {
+            self.tell_all(&event);
+        }
+    }
+
+    #[cold]
+    fn tell_all(&self, event: &Event<'_>) {
+        let source = Source {
+            pattern: self.pattern,
+            name: &self.name,
+            layer: self.id,
+        };
+        for listener in &self.listeners {
+            let told = catch_unwind(AssertUnwindSafe(|| listener.on_event(&source, event)));
+            if let Err(panic) = told {
+                self.callback_panics.add(0, 1);
+                drop_quietly(panic);
+            }
+        }
+    }
+
+    /// Tells of a refusal and hands it on.
+    #[cold]
+    pub fn reject(&self, rejection: Rejection) -> Rejection {
+        self.tell(Event::Rejected(rejection));
+        rejection
+    }
+
+    /// Runs a callback of the user; `None` if it panics.
+    #[inline]
+    pub fn contain<R>(&self, what: &str, callback: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(callback)) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                self.callback_panics.add(0, 1);
+                drop_quietly(panic);
+                self.tell(Event::CallbackPanicked(what));
+                None
+            }
+        }
+    }
+
+    /// How many callbacks have panicked.
+    pub fn callback_panics(&self) -> u64 {
+        self.callback_panics.sum(0)
+    }
+
+    /// A report that begins with what all have.
+    pub fn report(&self, values: impl IntoIterator<Item = (&'static str, Value)>) -> Report {
+        let order = match self.order() {
+            Override::None => "none",
+            Override::Bypass => "bypass",
+            Override::Close => "close",
+        };
+        let common = [
+            ("override", Value::Word(order)),
+            ("callback_panics", self.callback_panics().into()),
+        ];
+        Report {
+            pattern: self.pattern,
+            name: self.name.to_string(),
+            values: values.into_iter().chain(common).collect(),
+        }
+    }
+}
+
+/// Dropping what somebody panicked with can panic once more.
+fn drop_quietly(panic: Box<dyn std::any::Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        // This one is not worth a third try: leak it.
+        Box::leak(again);
+    }
+}
+
+/// Enters a state into the registry of its setup.
+pub(crate) fn enter<T: Inspect + 'static>(registry: Option<Registry>, id: LayerId, state: &Arc<T>) {
+    if let Some(registry) = registry {
+        let member: std::sync::Weak<T> = Arc::downgrade(state);
+        registry.enter(id, member);
+    }
+}

@@ -1,0 +1,81 @@
+//! The future behind an admission: the inner one, or a refusal.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// Resolves to what the inner future does, or to the refusal. It drops the
+    /// inner future as soon as that is done; polled again, it stays pending.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Gate<F, E> {
+        #[pin]
+        state: State<F, E>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, E> {
+        Open { #[pin] future: F },
+        Refused { error: Option<E> },
+        Done,
+    }
+}
+
+impl<F, E> Gate<F, E> {
+    /// Admitted.
+    #[inline]
+    pub fn open(future: F) -> Self {
+        Self {
+            state: State::Open { future },
+        }
+    }
+
+    /// Refused.
+    pub fn refused(error: E) -> Self {
+        Self {
+            state: State::Refused { error: Some(error) },
+        }
+    }
+
+    /// Drops the inner future now.
+    pub fn close(self: Pin<&mut Self>) {
+        self.project().state.set(State::Done);
+    }
+}
+
+impl<F, T, E> Future for Gate<F, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let result = match this.state.as_mut().project() {
+            StateProj::Open { future } => std::task::ready!(future.poll(cx)),
+            StateProj::Refused { error } => match error.take() {
+                Some(error) => Err(error),
+                None => return Poll::Pending,
+            },
+            StateProj::Done => return Poll::Pending,
+        };
+        this.state.set(State::Done);
+        Poll::Ready(result)
+    }
+}
+
+impl<F, E> fmt::Debug for Gate<F, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.state {
+            State::Open { .. } => "Open",
+            State::Refused { .. } => "Refused",
+            State::Done => "Done",
+        })
+    }
+}

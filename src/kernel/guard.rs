@@ -1,0 +1,90 @@
+//! RAII for admissions: whatever happens to a call, its admission is released
+//! exactly once.
+
+use std::fmt;
+
+use super::shared::{Pooled, Shared};
+use crate::classify::{Failure, Outcome};
+
+/// A state that hands out admissions.
+pub trait Settle: Pooled {
+    /// What it needs to know when the admission ends: the generation it was
+    /// admitted under, a weight, a start.
+    type Token: Copy + fmt::Debug + Send + Sync + Unpin + 'static;
+
+    /// Ends one admission. Must not panic: it runs in `Drop`.
+    fn settle(&self, token: Self::Token, outcome: Outcome);
+}
+
+/// One admission. [`finish`](Guard::finish) says how the call ended; a guard
+/// that is dropped without it was cancelled, or its thread is panicking.
+#[must_use = "an admission ends when its guard is dropped"]
+pub struct Guard<T: Settle> {
+    state: Option<Shared<T>>,
+    token: T::Token,
+}
+
+impl<T: Settle> Guard<T> {
+    /// Takes over the duty to settle `token`.
+    #[inline]
+    pub fn new(state: Shared<T>, token: T::Token) -> Self {
+        Self {
+            state: Some(state),
+            token,
+        }
+    }
+
+    /// Ends the admission. Later calls, and the drop, change nothing.
+    #[inline]
+    pub fn finish(&mut self, outcome: Outcome) {
+        if let Some(state) = self.state.take() {
+            state.settle(self.token, outcome);
+        }
+    }
+
+    /// The state that admitted the call, until it has finished.
+    #[must_use]
+    pub fn state(&self) -> Option<&T> {
+        self.state.as_deref()
+    }
+}
+
+impl<T: Settle> Drop for Guard<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.state.is_some() {
+            self.finish(if std::thread::panicking() {
+                Outcome::Failure(Failure::Panic)
+            } else {
+                Outcome::Cancelled
+            });
+        }
+    }
+}
+
+impl<T: Settle> fmt::Debug for Guard<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("token", &self.token)
+            .field("finished", &self.state.is_none())
+            .finish()
+    }
+}
+
+/// Runs `f` and finishes the guard as a panic if `f` unwinds. The panic goes
+/// on: only the admission must not wait for the future to be dropped.
+#[inline]
+pub fn through<T: Settle, R>(guard: &mut Guard<T>, f: impl FnOnce() -> R) -> R {
+    struct Fuse<'a, T: Settle>(Option<&'a mut Guard<T>>);
+    impl<T: Settle> Drop for Fuse<'_, T> {
+        fn drop(&mut self) {
+            if let Some(guard) = self.0.take() {
+                guard.finish(Outcome::Failure(Failure::Panic));
+            }
+        }
+    }
+    let mut fuse = Fuse(Some(guard));
+    let result = f();
+    fuse.0 = None;
+    result
+}

@@ -1,0 +1,23 @@
+//! Mechanisms without futures, clocks or I/O: each is a state, and a decision
+//! that takes the time as an argument. Property tests, loom models and benches
+//! see these; users see them only under the feature `test-util`, without any
+//! promise of stability.
+
+pub mod core;
+pub mod counter;
+pub mod gate;
+#[cfg(feature = "throttle")]
+pub mod gcra;
+pub mod guard;
+#[cfg(feature = "timeout")]
+pub mod histogram;
+pub mod keyed;
+pub mod limit;
+pub mod live;
+pub mod ready;
+pub mod shared;
+pub(crate) mod sync;
+mod wait_queue;
+
+#[cfg(all(test, keep_loom))]
+mod loom_keyed;

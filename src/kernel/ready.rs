@@ -1,0 +1,112 @@
+//! The wrapped service, and whether it may be called.
+
+use std::task::{Context, Poll, Waker};
+
+use tower_service::Service;
+
+/// A service that is called only when it is ready. A clone is not.
+#[derive(Debug)]
+pub struct Readied<S> {
+    inner: S,
+    ready: bool,
+}
+
+/// Whether [`Readied::call`] is allowed.
+#[derive(Debug)]
+pub enum Readiness<E> {
+    /// It is.
+    Ready,
+    /// It is not, and whoever called did not wait for it.
+    NotReady,
+    /// The service has failed.
+    Failed(E),
+}
+
+impl<S: Clone> Clone for Readied<S> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone())
+    }
+}
+
+impl<S> Readied<S> {
+    /// A service that nobody has asked yet.
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner,
+            ready: false,
+        }
+    }
+
+    /// The service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The service, out of its wrapping.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// Takes the readied service and leaves a fresh clone: what was promised
+    /// readiness is called, never its clone.
+    #[must_use]
+    pub fn take(&mut self) -> Self
+    where
+        S: Clone,
+    {
+        let fresh = self.clone();
+        std::mem::replace(self, fresh)
+    }
+
+    /// Asks the service, and remembers its yes.
+    #[inline]
+    pub fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<Req>,
+    {
+        self.ready = false;
+        let poll = self.inner.poll_ready(cx);
+        self.ready = matches!(poll, Poll::Ready(Ok(())));
+        poll
+    }
+
+    /// Whether it may be called now. Somebody who calls without having waited
+    /// is not refused for the form of it: the service is asked once.
+    #[inline]
+    pub fn check<Req>(&mut self) -> Readiness<S::Error>
+    where
+        S: Service<Req>,
+    {
+        if self.ready {
+            return Readiness::Ready;
+        }
+        self.ask()
+    }
+
+    #[cold]
+    fn ask<Req>(&mut self) -> Readiness<S::Error>
+    where
+        S: Service<Req>,
+    {
+        match self.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Readiness::Ready,
+            Poll::Ready(Err(error)) => Readiness::Failed(error),
+            Poll::Pending => Readiness::NotReady,
+        }
+    }
+
+    /// Calls it, which uses up its readiness.
+    #[inline]
+    pub fn call<Req>(&mut self, request: Req) -> S::Future
+    where
+        S: Service<Req>,
+    {
+        self.ready = false;
+        self.inner.call(request)
+    }
+}

@@ -1,0 +1,217 @@
+//! Where layers are set up, and where they can be found again.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_keep::timeout::{Policy, TimeoutLayer};
+//! use tower_keep::{Registry, Setup, event};
+//!
+//! let registry = Registry::new().with_listener(event::Trace);
+//! let policy = Policy::builder().attempt(Duration::from_secs(2)).build()?;
+//! let layer = TimeoutLayer::with(policy, Setup::named("payments").in_registry(&registry));
+//!
+//! let reports = registry.reports();
+//! assert_eq!(reports[0].name, "payments");
+//! # drop(layer);
+//! # Ok::<(), tower_keep::PolicyError>(())
+//! ```
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::clock::Clock;
+use crate::error::LayerId;
+use crate::event::Listener;
+
+/// A name, a clock and listeners for a layer. Everything has a default.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Setup {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) clock: Clock,
+    pub(crate) listeners: Vec<Arc<dyn Listener>>,
+    pub(crate) registry: Option<Registry>,
+}
+
+impl Setup {
+    /// The default: the pattern's name, [`Clock::tokio`], no listener.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A layer of this name, in events, metrics and the registry.
+    pub fn named(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The layer's clock. All layers of a stack should share one.
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// One more listener.
+    pub fn with_listener(mut self, listener: impl Listener) -> Self {
+        self.listeners.push(Arc::new(listener));
+        self
+    }
+
+    /// Enters the layer into a registry, whose listeners will hear it too.
+    pub fn in_registry(mut self, registry: &Registry) -> Self {
+        self.registry = Some(registry.clone());
+        self
+    }
+}
+
+/// An optional home for named layers: it lists what they report. Clones are the
+/// same registry. Nothing is global, and a layer that nobody uses any more
+/// leaves by itself.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    listeners: RwLock<Vec<Arc<dyn Listener>>>,
+    members: RwLock<Vec<(LayerId, Weak<dyn Inspect>)>>,
+}
+
+/// What a layer's state tells about itself.
+pub(crate) trait Inspect: Send + Sync {
+    fn report(&self) -> Report;
+}
+
+impl Registry {
+    /// An empty registry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more listener for all layers that enter from now on.
+    #[must_use]
+    pub fn with_listener(self, listener: impl Listener) -> Self {
+        self.0.listeners.write().push(Arc::new(listener));
+        self
+    }
+
+    pub(crate) fn listeners(&self) -> Vec<Arc<dyn Listener>> {
+        self.0.listeners.read().clone()
+    }
+
+    pub(crate) fn enter(&self, id: LayerId, member: Weak<dyn Inspect>) {
+        let mut members = self.0.members.write();
+        members.retain(|(_, member)| member.strong_count() > 0);
+        members.push((id, member));
+    }
+
+    fn members(&self) -> Vec<Arc<dyn Inspect>> {
+        let members = self.0.members.read();
+        members.iter().filter_map(|(_, m)| m.upgrade()).collect()
+    }
+
+    /// What every layer reports, in the order they entered.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        self.members()
+            .iter()
+            .map(|member| member.report())
+            .collect()
+    }
+
+    /// The name of a layer, for example of [`Rejection::layer`](crate::Rejection::layer).
+    #[must_use]
+    pub fn name(&self, layer: LayerId) -> Option<String> {
+        let member = {
+            let members = self.0.members.read();
+            let (_, member) = members.iter().find(|(id, _)| *id == layer)?;
+            member.upgrade()?
+        };
+        Some(member.report().name)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.reports()).finish()
+    }
+}
+
+/// What one layer tells about itself: for consoles, exports and tests. Each
+/// handle's `snapshot` has the same in types.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Report {
+    /// `"timeout"`, `"bulkhead"`, `"throttle"`.
+    pub pattern: &'static str,
+    /// The layer's name.
+    pub name: String,
+    /// What it has counted and what it is set to.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_map"))]
+    pub values: Vec<(&'static str, Value)>,
+}
+
+#[cfg(feature = "serde")]
+fn as_map<S: serde::Serializer>(
+    values: &[(&'static str, Value)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(values.iter().map(|(name, value)| (name, value)))
+}
+
+impl Report {
+    /// The value of this name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        let (_, value) = self.values.iter().find(|(n, _)| *n == name)?;
+        Some(value)
+    }
+}
+
+/// One value of a [`Report`].
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(untagged))]
+#[non_exhaustive]
+pub enum Value {
+    /// A count, or a limit.
+    Count(u64),
+    /// A time; in JSON, seconds.
+    Time(#[cfg_attr(feature = "serde", serde(serialize_with = "as_seconds"))] Duration),
+    /// A word from a closed set.
+    Word(&'static str),
+}
+
+#[cfg(feature = "serde")]
+fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+impl From<u64> for Value {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(count: u32) -> Self {
+        Self::Count(count.into())
+    }
+}
+
+impl From<Duration> for Value {
+    fn from(time: Duration) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(word: &'static str) -> Self {
+        Self::Word(word)
+    }
+}

@@ -1,0 +1,79 @@
+//! When an admission ends: with the response's head, or with its body.
+//!
+//! It is a type parameter and not a setting, because it changes the type of the
+//! response: `Bulkhead<S, Shed, OnBodyEnd>` wraps the body.
+
+use crate::classify::{Outcome, Verdict};
+#[cfg(feature = "http")]
+use crate::{classify::ClassifyEnd, http::body::TrackedBody};
+
+/// The admission ends when the response's head arrives, or the call fails.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnHead;
+
+/// The admission ends with the response's body: at its end, at its error, or
+/// when it is dropped.
+#[cfg(feature = "http")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnBodyEnd;
+
+/// An admission that can be told how its call ended. Dropped untold, the call
+/// was cancelled.
+pub trait Admission: sealed::Admission {
+    /// Ends it. Later calls change nothing.
+    fn finish(&mut self, outcome: Outcome);
+
+    /// Ends it with what `judge` says; [`Outcome::Neutral`] if that panics.
+    fn finish_with(&mut self, judge: impl FnOnce() -> Outcome);
+}
+
+/// Passes an admission on to whatever ends it: implemented by [`OnHead`] and
+/// `OnBodyEnd` only.
+pub trait Release<Res, P, C>: sealed::Release {
+    /// The response that comes out.
+    type Response;
+
+    /// Ends the admission, or hides it in the response.
+    fn release(response: Res, permit: P, classify: C, verdict: Verdict) -> Self::Response;
+}
+
+// That nobody else can name them is their purpose.
+#[expect(unnameable_types)]
+pub(crate) mod sealed {
+    pub trait Admission {}
+    pub trait Release {}
+}
+
+impl sealed::Release for OnHead {}
+
+impl<Res, P: Admission, C> Release<Res, P, C> for OnHead {
+    type Response = Res;
+
+    #[inline]
+    fn release(response: Res, mut permit: P, _: C, verdict: Verdict) -> Res {
+        permit.finish(verdict.on_head());
+        response
+    }
+}
+
+#[cfg(feature = "http")]
+impl sealed::Release for OnBodyEnd {}
+
+#[cfg(feature = "http")]
+impl<B, P, C> Release<http::Response<B>, P, C> for OnBodyEnd
+where
+    B: http_body::Body,
+    P: Admission,
+    C: ClassifyEnd,
+{
+    type Response = http::Response<TrackedBody<B, P, C>>;
+
+    fn release(
+        response: http::Response<B>,
+        permit: P,
+        classify: C,
+        verdict: Verdict,
+    ) -> Self::Response {
+        response.map(|body| TrackedBody::new(body, permit, classify, verdict))
+    }
+}

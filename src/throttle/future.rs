@@ -1,0 +1,144 @@
+//! The futures of a throttle.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::state::Reserved;
+use crate::clock::Sleep;
+use crate::error::{AsRejection, RejectionKind};
+use crate::kernel::gate::Gate;
+use crate::kernel::ready::Readied;
+
+pin_project! {
+    /// The future of a throttle that refuses. Polled again after it has
+    /// resolved, it stays pending.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ThrottleFuture<F, E> {
+        #[pin]
+        gate: Gate<F, E>,
+    }
+}
+
+impl<F, E> ThrottleFuture<F, E> {
+    #[inline]
+    pub(super) fn new(gate: Gate<F, E>) -> Self {
+        Self { gate }
+    }
+}
+
+impl<F, T, E> Future for ThrottleFuture<F, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().gate.poll(cx)
+    }
+}
+
+pin_project! {
+    /// The future of a throttle that waits.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct WaitFuture<S, Req>
+    where
+        S: Service<Req>,
+    {
+        #[pin]
+        stage: Stage<S, Req>,
+    }
+}
+
+pin_project! {
+    #[project = StageProj]
+    enum Stage<S, Req>
+    where
+        S: Service<Req>,
+    {
+        Waiting {
+            reserved: Reserved,
+            #[pin]
+            timer: Sleep,
+            // Used up by the call.
+            call: Option<(Readied<S>, Req)>,
+        },
+        Decided {
+            #[pin]
+            gate: Gate<S::Future, S::Error>,
+        },
+    }
+}
+
+impl<S: Service<Req>, Req> WaitFuture<S, Req> {
+    #[inline]
+    pub(super) fn decided(gate: Gate<S::Future, S::Error>) -> Self {
+        Self {
+            stage: Stage::Decided { gate },
+        }
+    }
+
+    /// Waits with the service that was ready, and calls that.
+    pub(super) fn waiting(reserved: Reserved, service: Readied<S>, request: Req) -> Self {
+        Self {
+            stage: Stage::Waiting {
+                timer: reserved.state().core.clock().sleep_until(reserved.due),
+                reserved,
+                call: Some((service, request)),
+            },
+        }
+    }
+}
+
+impl<S, Req> Future for WaitFuture<S, Req>
+where
+    S: Service<Req>,
+    S::Error: AsRejection,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.stage.as_mut().project() {
+                StageProj::Decided { gate } => return gate.poll(cx),
+                StageProj::Waiting {
+                    reserved,
+                    timer,
+                    call,
+                } => {
+                    let fired = ready!(timer.poll(cx));
+                    let Some((mut service, request)) = call.take() else {
+                        return Poll::Pending;
+                    };
+                    let gate = match fired {
+                        Ok(()) => {
+                            reserved.take();
+                            Gate::open(service.call(request))
+                        }
+                        Err(_) => {
+                            let rejection = reserved.state().reject(RejectionKind::NoRuntime, None);
+                            Gate::refused(rejection.into())
+                        }
+                    };
+                    this.stage.set(Stage::Decided { gate });
+                }
+            }
+        }
+    }
+}
+
+impl<S: Service<Req>, Req> fmt::Debug for WaitFuture<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stage {
+            Stage::Waiting { reserved, .. } => reserved.fmt(f),
+            Stage::Decided { gate } => gate.fmt(f),
+        }
+    }
+}

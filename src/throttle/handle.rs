@@ -1,0 +1,143 @@
+//! A throttle from outside: to watch it, to steer it, and for code that is no
+//! Tower service.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::policy::Policy;
+use super::state::{Draw, State};
+use crate::error::{LayerId, Rejection};
+use crate::kernel::shared::Shared;
+use crate::key::{Key, NoKey};
+use crate::policy::Override;
+
+/// A throttle from outside. Clones are the same throttle.
+#[derive(Clone)]
+pub struct Handle {
+    state: Shared<State>,
+}
+
+/// What a throttle has counted, and what it is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Requests per [`per`](Self::per).
+    pub permits: u32,
+    /// The time that [`permits`](Self::permits) counts for.
+    pub per: Duration,
+    /// Requests that may come at once.
+    pub burst: u32,
+    /// Requests admitted, those after a wait among them.
+    pub admitted: u64,
+    /// Requests refused.
+    pub rejected: u64,
+    /// Requests admitted after a wait.
+    pub waited: u64,
+    /// Requests that were dropped while they waited.
+    pub cancelled: u64,
+    /// Requests that [`Override::Bypass`] let through.
+    pub bypassed: u64,
+    /// Keys that have a bucket.
+    pub keys: u64,
+    /// Buckets that made room for another key.
+    pub keys_evicted: u64,
+    /// Requests whose key found no room.
+    pub keys_overflowed: u64,
+}
+
+impl Handle {
+    pub(super) fn new(state: Shared<State>) -> Self {
+        Self { state }
+    }
+
+    /// The layer, as in a [`Rejection`].
+    #[must_use]
+    pub fn id(&self) -> LayerId {
+        self.state.core.id()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.state.core.name()
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.snapshot()
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.state.policy()
+    }
+
+    /// Another policy from now on. What a bucket lacks is kept as a number of
+    /// requests: the new rate refills it, and nothing is given for the change.
+    pub fn update(&self, policy: Policy) {
+        self.state.update(policy);
+    }
+
+    /// Overrules the policy, until it is called with [`Override::None`].
+    pub fn set_override(&self, order: Override) {
+        self.state.core.set_order(order);
+    }
+
+    /// What could pass now, without taking it: of the one bucket, or in a keyed
+    /// throttle of that for requests without a key.
+    #[must_use]
+    pub fn remaining(&self) -> u32 {
+        self.state.remaining(self.state.core.clock().now())
+    }
+
+    /// Takes `cost` from the bucket for requests without a key, now or not at
+    /// all: for code that is no Tower service.
+    ///
+    /// # Errors
+    /// [`Throttled`](crate::RejectionKind::Throttled) with the time to wait,
+    /// [`CostAboveBurst`](crate::RejectionKind::CostAboveBurst) or
+    /// [`Closed`](crate::RejectionKind::Closed).
+    pub fn admit(&self, cost: u32) -> Result<(), Rejection> {
+        self.take(Draw::Common, cost)
+    }
+
+    /// Takes `cost` from the bucket that `key` finds for `request`.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit), and
+    /// [`BadKey`](crate::RejectionKind::BadKey) or
+    /// [`KeysExhausted`](crate::RejectionKind::KeysExhausted).
+    pub fn admit_for<K, Req>(&self, key: &K, request: &Req, cost: u32) -> Result<(), Rejection>
+    where
+        K: Key<Req>,
+    {
+        let draw = match &self.state.keyed {
+            None => Draw::Common,
+            Some(buckets) => {
+                let id = self
+                    .state
+                    .core
+                    .contain("key", || buckets.space.id(key, request));
+                self.state.draw(id.unwrap_or(Err(NoKey::Missing)))?
+            }
+        };
+        self.take(draw, cost)
+    }
+
+    fn take(&self, draw: Draw, cost: u32) -> Result<(), Rejection> {
+        let now = self.state.core.clock().now();
+        State::admit(&self.state, draw, cost, now, Duration::ZERO).map(|_| ())
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("throttle::Handle")
+            .field("name", &self.name())
+            .field("snapshot", &self.snapshot())
+            .finish()
+    }
+}

@@ -1,0 +1,110 @@
+//! Bounds how many requests come in a given time.
+//!
+//! The generic cell rate algorithm (ITU-T I.371), which admits exactly what a
+//! token bucket does, in one word per bucket: `rate` requests in the long run,
+//! `burst` of them at once, each at its cost.
+//!
+//! Do not use it to protect a service whose speed varies: it does not know how
+//! long calls take. That is `bulkhead`.
+//!
+//! Place: on a server outermost, just inside `respond` and the deadline.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_keep::throttle::{Policy, ThrottleLayer};
+//! use tower_keep::LiftLayer;
+//!
+//! let service = ServiceBuilder::new()
+//!     .layer(ThrottleLayer::new(Policy::per_second(100)?))
+//!     .layer(LiftLayer::new())
+//!     .service_fn(|n: u32| async move { Ok::<_, std::io::Error>(n + 1) });
+//! # let _ = service;
+//! # Ok::<(), tower_keep::PolicyError>(())
+//! ```
+//!
+//! One bucket per client address behind one proxy, with expensive requests, a
+//! short wait, and quota headers on every response:
+//!
+#![cfg_attr(feature = "http", doc = "```")]
+#![cfg_attr(not(feature = "http"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use http::{Method, Request};
+//! use tower_keep::http::client_ip::ClientIp;
+//! use tower_keep::key::{self, cost};
+//! use tower_keep::throttle::{Headers, Policy, ThrottleLayer};
+//! use tower_keep::Setup;
+//!
+//! let policy = Policy::builder()
+//!     .rate(600, Duration::from_secs(60))
+//!     .burst(20)
+//!     .max_wait(Duration::from_millis(50))
+//!     .max_keys(50_000)
+//!     .headers(Headers::Always)
+//!     .build()?;
+//! let by_client = key::client_ip(ClientIp::trusted_hops(1));
+//! let layer = ThrottleLayer::keyed_with(policy, by_client, Setup::named("per client"))
+//!     .cost(cost::by(|request: &Request<()>| if request.method() == Method::GET { 1 } else { 5 }))
+//!     .waiting();
+//! assert_eq!(layer.handle().snapshot().keys, 0);
+//! # Ok::<(), tower_keep::PolicyError>(())
+//! ```
+//!
+//! # Admission
+//! In `call`. [`Refuse`] (the default) refuses what comes too early and says
+//! exactly how long to wait. [`Wait`] lets it wait in the future, up to the
+//! policy's `max_wait` and the caller's deadline, and refuses at once what would
+//! have to wait longer. Waiting requests have reserved their places in order of
+//! arrival, so nobody overtakes. A waiting request that is dropped gives its
+//! place back if nobody has reserved behind it; otherwise its place stays empty,
+//! since those behind it have been told their times.
+//!
+//! A refusal costs the bucket nothing. A request of cost 0 is free, one that
+//! costs more than the burst is never admitted.
+//!
+//! Keyed throttles hold one bucket per key behind a hard cap. At the cap a new
+//! key takes the place of one whose bucket is full again, which loses nothing;
+//! a key that is being throttled is never evicted. If there is no such place,
+//! the policy says what happens: by default all those who find none share one
+//! bucket.
+//!
+//! # Cancel safety
+//! Every future may be dropped at any poll.
+//!
+//! # Sharing
+//! The buckets belong to the layer: all services it makes, and their clones,
+//! share them.
+//!
+//! # Errors
+//! [`Throttled`](crate::RejectionKind::Throttled) with the exact wait,
+//! [`CostAboveBurst`](crate::RejectionKind::CostAboveBurst),
+//! [`BadKey`](crate::RejectionKind::BadKey),
+//! [`KeysExhausted`](crate::RejectionKind::KeysExhausted),
+//! [`NotReady`](crate::RejectionKind::NotReady),
+//! [`NoRuntime`](crate::RejectionKind::NoRuntime),
+//! [`Closed`](crate::RejectionKind::Closed).
+//!
+//! # Panics
+//! Never. A key or cost function that panics is counted; its request counts as
+//! one without a key, or of cost 1.
+//!
+//! # Cost
+//! One clock reading (shared with the layers below) and one compare-and-swap. A
+//! key adds a 128-bit SipHash and a lock-free lookup. No allocation but for a
+//! key that is new, no lock but for that.
+//!
+//! # Events
+//! `Rejected`, `Waited`, `Updated`, `CallbackPanicked`.
+
+mod future;
+mod handle;
+mod layer;
+mod policy;
+mod service;
+mod state;
+
+pub use self::future::{ThrottleFuture, WaitFuture};
+pub use self::handle::{Handle, Snapshot};
+pub use self::layer::ThrottleLayer;
+pub use self::policy::{Headers, MissingKey, Policy, PolicyBuilder, WhenFull};
+pub use self::service::{Refuse, Throttle, Wait};

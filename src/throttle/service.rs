@@ -1,0 +1,188 @@
+//! The service, refusing or waiting.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tower_service::Service;
+
+use super::future::{ThrottleFuture, WaitFuture};
+use super::state::{Draw, Pass, State};
+use crate::deadline::Deadline;
+use crate::error::{AsRejection, Rejection, RejectionKind};
+use crate::kernel::gate::Gate;
+use crate::kernel::ready::{Readied, Readiness};
+use crate::kernel::shared::Shared;
+use crate::key::cost::{Cost, One};
+use crate::key::{Global, Key, NoKey};
+
+/// What comes too early is refused.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refuse;
+
+/// What comes too early waits in the future, within bounds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wait;
+
+/// A service with a bound on its requests in a given time; see the
+/// [module](super).
+pub struct Throttle<S, K = Global, M = Refuse, C = One> {
+    inner: Readied<S>,
+    state: Shared<State>,
+    key: K,
+    cost: C,
+    kind: PhantomData<fn() -> M>,
+}
+
+impl<S, K, M, C> Throttle<S, K, M, C> {
+    pub(super) fn new(inner: S, state: Shared<State>, key: K, cost: C) -> Self {
+        Self {
+            inner: Readied::new(inner),
+            state,
+            key,
+            cost,
+            kind: PhantomData,
+        }
+    }
+
+    /// The wrapped service.
+    pub fn get_ref(&self) -> &S {
+        self.inner.get_ref()
+    }
+
+    /// The wrapped service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.inner.get_mut()
+    }
+
+    /// The wrapped service, without the throttle.
+    pub fn into_inner(self) -> S {
+        self.inner.into_inner()
+    }
+
+    #[inline]
+    fn check<Req>(&mut self) -> Result<(), S::Error>
+    where
+        S: Service<Req>,
+        S::Error: AsRejection,
+    {
+        match self.inner.check() {
+            Readiness::Ready => Ok(()),
+            Readiness::Failed(error) => Err(error),
+            Readiness::NotReady => Err(self.state.reject(RejectionKind::NotReady, None).into()),
+        }
+    }
+
+    /// The bucket and the cost of a request.
+    #[inline]
+    fn draw<Req>(&self, request: &Req) -> Result<(Draw, u32), Rejection>
+    where
+        K: Key<Req>,
+        C: Cost<Req>,
+    {
+        let core = &self.state.core;
+        let cost = core
+            .contain("cost", || self.cost.cost(request))
+            .unwrap_or(1);
+        let draw = match &self.state.keyed {
+            None => Draw::Common,
+            Some(buckets) => {
+                let key = core.contain("key", || buckets.space.id(&self.key, request));
+                self.state.draw(key.unwrap_or(Err(NoKey::Missing)))?
+            }
+        };
+        Ok((draw, cost))
+    }
+}
+
+impl<S: Clone, K: Clone, M, C: Clone> Clone for Throttle<S, K, M, C> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            state: self.state.clone(),
+            key: self.key.clone(),
+            cost: self.cost.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<S: fmt::Debug, K, M, C> fmt::Debug for Throttle<S, K, M, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Throttle")
+            .field("name", &self.state.core.name())
+            .field("inner", self.inner.get_ref())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, K, C, Req> Service<Req> for Throttle<S, K, Refuse, C>
+where
+    S: Service<Req>,
+    S::Error: AsRejection,
+    K: Key<Req>,
+    C: Cost<Req>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ThrottleFuture<S::Future, S::Error>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let Err(error) = self.check() {
+            return ThrottleFuture::new(Gate::refused(error));
+        }
+        let stamp = self.state.core.clock().stamp();
+        let passed = self.draw(&request).and_then(|(draw, cost)| {
+            State::admit(&self.state, draw, cost, stamp.now(), Duration::ZERO)
+        });
+        ThrottleFuture::new(match passed {
+            Ok(_) => Gate::open(self.inner.call(request)),
+            Err(rejection) => Gate::refused(rejection.into()),
+        })
+    }
+}
+
+impl<S, K, C, Req> Service<Req> for Throttle<S, K, Wait, C>
+where
+    S: Service<Req> + Clone,
+    S::Error: AsRejection,
+    K: Key<Req>,
+    C: Cost<Req>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = WaitFuture<S, Req>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let Err(error) = self.check() {
+            return WaitFuture::decided(Gate::refused(error));
+        }
+        let stamp = self.state.core.clock().stamp();
+        let now = stamp.now();
+        let mut patience = self.state.max_wait();
+        if let Some(deadline) = Deadline::current() {
+            patience = patience.min(deadline.remaining(now));
+        }
+        let passed = self
+            .draw(&request)
+            .and_then(|(draw, cost)| State::admit(&self.state, draw, cost, now, patience));
+        match passed {
+            Ok(Pass::Now) => WaitFuture::decided(Gate::open(self.inner.call(request))),
+            Ok(Pass::Later(reserved)) => WaitFuture::waiting(reserved, self.inner.take(), request),
+            Err(rejection) => WaitFuture::decided(Gate::refused(rejection.into())),
+        }
+    }
+}

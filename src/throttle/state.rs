@@ -1,0 +1,406 @@
+//! The buckets that a layer's throttles share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::policy::{Headers, MissingKey, Policy, WhenFull};
+use crate::clock::Tick;
+use crate::error::{Rejection, RejectionKind};
+use crate::event::Event;
+use crate::kernel::core::{Core, enter};
+use crate::kernel::counter::Counters;
+use crate::kernel::gcra::{Decision, Gcra, Level, Quota, Reservation};
+use crate::kernel::keyed::{Evict, Keyed, Overflow};
+use crate::kernel::live::Live;
+use crate::kernel::shared::{Shared, pooled};
+use crate::key::{KeyId, KeySpace, NoKey};
+use crate::policy::Override;
+use crate::registry::{Inspect, Report, Setup};
+
+const ADMITTED: usize = 0;
+const REJECTED: usize = 1;
+const WAITED: usize = 2;
+const CANCELLED: usize = 3;
+const BYPASSED: usize = 4;
+
+/// The quota, and the rules for headers, missing keys and full tables.
+type Words = Live<5>;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) core: Core,
+    live: Arc<Words>,
+    /// The bucket of an unkeyed throttle; in a keyed one, that of all requests
+    /// without a key.
+    common: Gcra,
+    pub(super) keyed: Option<Box<Buckets>>,
+    counters: Counters<8>,
+    /// The policy as it was given, and the longest wait of all there have been.
+    policy: Mutex<(Policy, Duration)>,
+}
+
+pooled!(State);
+
+#[derive(Debug)]
+pub(super) struct Buckets {
+    pub(super) space: KeySpace,
+    map: Keyed<Bucket>,
+    /// Shared by all keys that find no place.
+    overflow: Gcra,
+}
+
+/// The bucket of one key. It knows the quota in force because only that tells
+/// whether it is full.
+#[derive(Debug)]
+struct Bucket {
+    gcra: Gcra,
+    live: Arc<Words>,
+}
+
+impl Evict for Bucket {
+    fn try_retire(&self, now: Tick) -> bool {
+        let (quota, _) = unpack(self.live.load());
+        self.gcra.try_retire(&quota, now)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    missing_key: MissingKey,
+    when_full: WhenFull,
+    headers: Headers,
+}
+
+fn pack(quota: Quota, policy: &Policy) -> [u64; 5] {
+    let [a, b, c, d] = quota.to_words();
+    let headers = match policy.headers {
+        Headers::Never => 0,
+        Headers::OnRefusal => 1,
+        Headers::Always => 2,
+    };
+    let missing = u64::from(policy.missing_key == MissingKey::Refuse);
+    let full = u64::from(policy.when_full == WhenFull::Refuse);
+    [a, b, c, d, headers | missing << 8 | full << 16]
+}
+
+#[inline]
+fn unpack([a, b, c, d, rules]: [u64; 5]) -> (Quota, Rules) {
+    let rules = Rules {
+        headers: match rules & 0xff {
+            0 => Headers::Never,
+            1 => Headers::OnRefusal,
+            _ => Headers::Always,
+        },
+        missing_key: if rules >> 8 & 1 == 1 {
+            MissingKey::Refuse
+        } else {
+            MissingKey::Share
+        },
+        when_full: if rules >> 16 & 1 == 1 {
+            WhenFull::Refuse
+        } else {
+            WhenFull::Share
+        },
+    };
+    (Quota::from_words([a, b, c, d]), rules)
+}
+
+/// Which bucket a request draws from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Draw {
+    Common,
+    Key(KeyId),
+}
+
+/// A request may pass: now, or when its reserved time has come.
+#[derive(Debug)]
+pub(super) enum Pass {
+    Now,
+    Later(Reserved),
+}
+
+/// A place in a bucket's future; dropped before [`Reserved::take`], it is given
+/// back.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    state: Shared<State>,
+    draw: Draw,
+    reservation: Option<Reservation>,
+    pub(super) due: Tick,
+    wait: Duration,
+}
+
+impl Reserved {
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Its time has come.
+    pub(super) fn take(&mut self) {
+        if self.reservation.take().is_some() {
+            self.state.counters.add(WAITED, 1);
+            self.state.counters.add(ADMITTED, 1);
+            self.state.core.tell(Event::Waited(self.wait));
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            self.state.counters.add(CANCELLED, 1);
+            self.state.cancel(self.draw, reservation);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
+        let (core, registry) = Core::new("throttle", setup);
+        let live = Arc::new(Live::new([0; 5]));
+        let state = Arc::new(Self {
+            core,
+            live,
+            common: Gcra::new(),
+            keyed: keyed.then(|| {
+                Box::new(Buckets {
+                    space: KeySpace::new(),
+                    map: Keyed::new(policy.max_keys),
+                    overflow: Gcra::new(),
+                })
+            }),
+            counters: Counters::default(),
+            policy: Mutex::new((policy, policy.max_wait)),
+        });
+        state.publish(policy, policy.max_wait);
+        enter(registry, state.core.id(), &state);
+        Shared::from_arc(state)
+    }
+
+    fn publish(&self, policy: Policy, patience: Duration) {
+        // The policy was built, so its quota exists.
+        if let Ok(quota) = policy.quota(patience) {
+            self.live.store(pack(quota, &policy));
+        }
+    }
+
+    pub(super) fn update(&self, policy: Policy) {
+        {
+            let mut slot = self.policy.lock();
+            let max_keys = slot.0.max_keys;
+            slot.0 = Policy { max_keys, ..policy };
+            slot.1 = slot.1.max(policy.max_wait);
+            self.publish(policy, slot.1);
+        }
+        self.core.tell(Event::Updated);
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        self.policy.lock().0
+    }
+
+    /// Where a request with this key draws from.
+    pub(super) fn draw(&self, key: Result<KeyId, NoKey>) -> Result<Draw, Rejection> {
+        match key {
+            Ok(id) => Ok(Draw::Key(id)),
+            Err(NoKey::Missing) => {
+                let (_, rules) = unpack(self.live.load());
+                match rules.missing_key {
+                    MissingKey::Share => Ok(Draw::Common),
+                    MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey, None)),
+                }
+            }
+            Err(NoKey::TooLong) => Err(self.reject(RejectionKind::BadKey, None)),
+        }
+    }
+
+    /// Asks for `cost` at `now`, offering to wait until `patience` has passed.
+    #[inline]
+    pub(super) fn admit(
+        state: &Shared<Self>,
+        draw: Draw,
+        cost: u32,
+        now: Tick,
+        patience: Duration,
+    ) -> Result<Pass, Rejection> {
+        let order = state.core.order();
+        if order == Override::Close {
+            return Err(state.reject(RejectionKind::Closed, None));
+        }
+        if cost == 0 {
+            state.counters.add(ADMITTED, 1);
+            return Ok(Pass::Now);
+        }
+        let (quota, rules) = unpack(state.live.load());
+        let decision = match (draw, &state.keyed) {
+            (Draw::Key(key), Some(buckets)) => {
+                state.ask_key(buckets, key, &quota, rules, now, cost, patience)?
+            }
+            _ => state.common.admit(&quota, now, cost, patience),
+        };
+        if let Decision::Admit(level) = decision {
+            state.counters.add(ADMITTED, 1);
+            if rules.headers == Headers::Always {
+                state.tell_quota(&quota, level, now, None);
+            }
+            return Ok(Pass::Now);
+        }
+        if order == Override::Bypass {
+            state.counters.add(BYPASSED, 1);
+            return Ok(Pass::Now);
+        }
+        match decision {
+            Decision::Wait {
+                wait,
+                reserved: reservation @ Some(_),
+                ..
+            } => Ok(Pass::Later(Reserved {
+                state: state.clone(),
+                draw,
+                reservation,
+                due: now.saturating_add(wait),
+                wait,
+            })),
+            Decision::Wait { wait, level, .. } => {
+                if rules.headers != Headers::Never {
+                    state.tell_quota(&quota, level, now, Some(wait));
+                }
+                Err(state.reject(RejectionKind::Throttled, Some(wait)))
+            }
+            _ => Err(state.reject(RejectionKind::CostAboveBurst, None)),
+        }
+    }
+
+    #[inline]
+    #[allow(clippy::too_many_arguments)] // one call, split off for its size
+    fn ask_key(
+        &self,
+        buckets: &Buckets,
+        key: KeyId,
+        quota: &Quota,
+        rules: Rules,
+        now: Tick,
+        cost: u32,
+        patience: Duration,
+    ) -> Result<Decision, Rejection> {
+        let fresh = || Bucket {
+            gcra: Gcra::new(),
+            live: Arc::clone(&self.live),
+        };
+        let asked = buckets.map.with(key, now, fresh, |bucket| {
+            match bucket.gcra.admit(quota, now, cost, patience) {
+                Decision::Dead => None,
+                decision => Some(decision),
+            }
+        });
+        match (asked, rules.when_full) {
+            (Ok(decision), _) => Ok(decision),
+            // Its place in the overflow bucket could not be found again.
+            (Err(Overflow), WhenFull::Share) => {
+                Ok(buckets.overflow.admit(quota, now, cost, Duration::ZERO))
+            }
+            (Err(Overflow), WhenFull::Refuse) => {
+                Err(self.reject(RejectionKind::KeysExhausted, None))
+            }
+        }
+    }
+
+    fn cancel(&self, draw: Draw, reservation: Reservation) {
+        match (draw, &self.keyed) {
+            (Draw::Key(key), Some(buckets)) => {
+                // A bucket with a reservation is not full, so it is still there.
+                let _ = buckets.map.with(
+                    key,
+                    Tick::ZERO,
+                    || Bucket {
+                        gcra: Gcra::new(),
+                        live: Arc::clone(&self.live),
+                    },
+                    |bucket| Some(bucket.gcra.cancel(reservation)),
+                );
+            }
+            _ => self.common.cancel(reservation),
+        }
+    }
+
+    /// The longest wait of the policy.
+    pub(super) fn max_wait(&self) -> Duration {
+        self.policy.lock().0.max_wait
+    }
+
+    #[cold]
+    pub(super) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        let rejection = Rejection::before(kind, self.core.id());
+        self.core.reject(match wait {
+            Some(wait) => rejection.with_wait(wait),
+            None => rejection,
+        })
+    }
+
+    /// Reports the quota to the layer that writes headers, if there is one.
+    fn tell_quota(&self, quota: &Quota, level: Level, now: Tick, wait: Option<Duration>) {
+        #[cfg(feature = "http")]
+        crate::http::report::report(|| {
+            let policy = self.policy();
+            crate::http::report::Quota {
+                name: self.core.shared_name(),
+                limit: u64::from(policy.permits),
+                window: policy.per,
+                remaining: match wait {
+                    Some(_) => 0,
+                    None => u64::from(quota.remaining(level, now)),
+                },
+                reset: wait.unwrap_or_else(|| quota.reset(level, now)),
+            }
+        });
+        #[cfg(not(feature = "http"))]
+        let _ = (quota, level, now, wait);
+    }
+
+    pub(super) fn snapshot(&self) -> super::Snapshot {
+        let policy = self.policy();
+        let keyed = self.keyed.as_deref();
+        super::Snapshot {
+            permits: policy.permits,
+            per: policy.per,
+            burst: policy.burst,
+            admitted: self.counters.sum(ADMITTED),
+            rejected: self.counters.sum(REJECTED),
+            waited: self.counters.sum(WAITED),
+            cancelled: self.counters.sum(CANCELLED),
+            bypassed: self.counters.sum(BYPASSED),
+            keys: keyed.map_or(0, |k| k.map.len() as u64),
+            keys_evicted: keyed.map_or(0, |k| k.map.evicted()),
+            keys_overflowed: keyed.map_or(0, |k| k.map.overflowed()),
+        }
+    }
+
+    /// What the common bucket could admit now.
+    pub(super) fn remaining(&self, now: Tick) -> u32 {
+        let (quota, _) = unpack(self.live.load());
+        let level = self.common.level(&quota, now);
+        level.map_or(0, |level| quota.remaining(level, now))
+    }
+}
+
+impl Inspect for State {
+    fn report(&self) -> Report {
+        let snapshot = self.snapshot();
+        self.core.report([
+            ("permits", snapshot.permits.into()),
+            ("per", snapshot.per.into()),
+            ("burst", snapshot.burst.into()),
+            ("admitted", snapshot.admitted.into()),
+            ("rejected", snapshot.rejected.into()),
+            ("waited", snapshot.waited.into()),
+            ("cancelled", snapshot.cancelled.into()),
+            ("bypassed", snapshot.bypassed.into()),
+            ("keys", snapshot.keys.into()),
+            ("keys_evicted", snapshot.keys_evicted.into()),
+            ("keys_overflowed", snapshot.keys_overflowed.into()),
+        ])
+    }
+}
