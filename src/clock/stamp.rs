@@ -58,7 +58,6 @@ impl Drop for Stamp {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::clock::ManualClock;
     use std::time::Duration;
 

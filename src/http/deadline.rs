@@ -305,9 +305,9 @@ mod tests {
     #[test]
     fn a_header_that_comes_twice_is_no_deadline() {
         let mut headers = HeaderMap::new();
-        headers.append(GRPC_TIMEOUT, HeaderValue::from_static("1S"));
+        headers.append(GRPC_TIMEOUT.clone(), HeaderValue::from_static("1S"));
         assert!(Wire::Grpc.read(&headers).is_some());
-        headers.append(GRPC_TIMEOUT, HeaderValue::from_static("2S"));
+        headers.append(GRPC_TIMEOUT.clone(), HeaderValue::from_static("2S"));
         assert!(Wire::Grpc.read(&headers).is_none());
     }
 
