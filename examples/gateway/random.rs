@@ -2,7 +2,7 @@
 //!
 //! A seed must give the same arrivals and the same service times on every machine and with every
 //! version of every dependency, or two runs cannot be compared. A generator from a library may
-//! change its stream with a release, so the example has its own: SplitMix64.
+//! change its stream with a release, so the example has its own: `SplitMix64`.
 
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
