@@ -34,7 +34,7 @@ pub(crate) struct Gateway {
     /// How long a connection to an upstream may take to open.
     #[serde(deserialize_with = "duration")]
     pub(crate) connect_timeout: Duration,
-    /// How long an upstream may take to send the head of its response.
+    /// How long an upstream may be silent: no part of the request taken, no response begun.
     #[serde(deserialize_with = "duration")]
     pub(crate) response_timeout: Duration,
     /// How many exchanges with upstreams the whole gateway holds at once; more wait in a line.

@@ -21,7 +21,9 @@ use tokio::sync::Notify;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Holds the body back until the upstream asks for it, if the client said that it waits.
-pub(crate) fn hold_until_asked(mut request: Request<Body>) -> Request<Body> {
+///
+/// `received` is the version the client spoke: HTTP/1.0 has no `100`.
+pub(crate) fn hold_until_asked(mut request: Request<Body>, received: Version) -> Request<Body> {
     let expects = request
         .headers()
         .get(EXPECT)
@@ -29,8 +31,11 @@ pub(crate) fn hold_until_asked(mut request: Request<Body>) -> Request<Body> {
     if !expects {
         return request;
     }
-    if request.body().is_end_stream() || request.version() == Version::HTTP_2 {
-        // Nothing to hold back, or no way to hear the upstream's `100`.
+    if request.body().is_end_stream()
+        || received < Version::HTTP_11
+        || request.version() == Version::HTTP_2
+    {
+        // Nothing to hold back, nobody who waits, or no way to hear the upstream's `100`.
         request.headers_mut().remove(EXPECT);
         return request;
     }

@@ -48,8 +48,8 @@ fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = members(headers, &CONNECTION)
         .filter_map(|name| name.parse().ok())
-        // A sender must not list end-to-end framing; removing it would change where a body ends.
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        // A sender must not list these: without them a body would end elsewhere, or a loop go on.
+        .filter(|name| ![HOST, CONTENT_LENGTH, VIA].contains(name))
         .collect();
     for name in listed {
         headers.remove(name);

@@ -20,6 +20,7 @@ mod headers;
 mod inflight;
 mod load;
 mod local;
+mod patience;
 mod problem;
 mod proxy;
 mod random;

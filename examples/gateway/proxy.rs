@@ -7,6 +7,7 @@
 use crate::config::Gateway;
 use crate::headers;
 use crate::inflight::{Counted, Exchange, InFlight, NoContent};
+use crate::patience::{NoResponse, Progress};
 use crate::problem::Problem;
 use crate::routes::{self, Upstream};
 use crate::stack::{self, BoxError, Outbound};
@@ -15,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{CONTENT_LENGTH, HeaderValue};
-use axum::http::{Method, Request, Response, StatusCode, Version};
+use axum::http::{Method, Request, Response, StatusCode};
 use axum::middleware::Next;
 use hyper::upgrade::OnUpgrade;
 use std::net::SocketAddr;
@@ -186,46 +187,30 @@ fn outbound(
     let protocol = headers::wanted_upgrade(&parts).filter(|_| !upstream.http2);
     let trailers = headers::wants_trailers(&parts.headers);
     let received = parts.version;
+    let id = headers::request_id(&parts.headers);
     parts.version = upstream.version();
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::adapt_request(&mut parts.headers, trailers, received, parts.version);
     headers::forwarded(&mut parts.headers, peer, host.as_deref(), &proxy.name);
     headers::via(&mut parts.headers, received, &proxy.name);
+    parts.headers.insert(headers::REQUEST_ID, id);
     let upgrade = protocol.map(|protocol: HeaderValue| {
         headers::set_upgrade(&mut parts.headers, protocol);
         Upgrade { client }
     });
     let request = Request::from_parts(parts, body);
-    let expects = received >= Version::HTTP_11;
-    let request = if expects {
-        expect::hold_until_asked(request)
-    } else {
-        request
-    };
-    Ok((request, upgrade))
+    Ok((expect::hold_until_asked(request, received), upgrade))
 }
-
-#[derive(Debug)]
-struct NoResponse;
-
-impl std::fmt::Display for NoResponse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no response in time")
-    }
-}
-
-impl std::error::Error for NoResponse {}
 
 async fn send(
     mut client: Outbound,
     request: Request<Body>,
     limit: Duration,
 ) -> Result<Response<Body>, BoxError> {
+    let progress = Progress::default();
+    let request = progress.of(request);
     let answer = async { client.ready().await?.call(request).await };
-    match tokio::time::timeout(limit, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Box::new(NoResponse)),
-    }
+    progress.wait(limit, answer).await?
 }
 
 /// Answers for an upstream that did not.

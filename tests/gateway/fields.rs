@@ -9,7 +9,7 @@ async fn hop_by_hop_fields_do_not_cross() {
     let mut client = gateway.connect().await;
     client
         .send(
-            "GET /a HTTP/1.1\r\nHost: example.org\r\nConnection: keep-alive, X-Secret, close\r\n\
+            "GET /a HTTP/1.1\r\nHost: example.org\r\nConnection: keep-alive, X-Secret, X-Request-Id, close\r\n\
              Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nX-Secret: 1\r\n\
              TE: trailers, deflate\r\nUpgrade: websocket\r\nProxy-Authorization: Basic eA==\r\n\
              X-Kept: yes\r\n\r\n",
@@ -31,6 +31,7 @@ async fn hop_by_hop_fields_do_not_cross() {
     assert_eq!(seen.get("te"), Some("trailers"));
     assert_eq!(seen.get("connection"), Some("te"));
     assert_eq!(seen.get("x-kept"), Some("yes"));
+    assert!(seen.get("x-request-id").is_some(), "{seen:?}");
     assert_eq!(
         seen.get("host"),
         Some(upstream.address.to_string().as_str())

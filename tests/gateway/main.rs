@@ -10,5 +10,6 @@
 mod fields;
 mod life;
 mod messages;
+mod parts;
 mod support;
 mod usage;

@@ -252,3 +252,27 @@ async fn says_nothing_wrong_about_lengths() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_long_upload_is_no_timeout() {
+    let upstream = Upstream::bind().await;
+    let gateway = Gateway::configured("upload", "response_timeout = \"250ms\"", &upstream);
+    let mut client = gateway.connect().await;
+    client
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
+        .await;
+    let mut server = upstream.accept().await;
+    server.head().await;
+    for _ in 0..8 {
+        assert!(
+            client.is_silent().await,
+            "answered in the middle of the upload"
+        );
+        client.send("x").await;
+        server.until("x").await;
+    }
+    server
+        .send("HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    assert_eq!(client.head().await.first_line(), "HTTP/1.1 201 Created");
+}

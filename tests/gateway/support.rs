@@ -77,6 +77,19 @@ impl Gateway {
         Self::start(&[format!("--upstream=http://{}", upstream.address)])
     }
 
+    /// A gateway before one upstream, with lines for its `[gateway]` section.
+    pub(crate) fn configured(name: &str, settings: &str, upstream: &Upstream) -> Self {
+        let file = format!("gateway-{name}-{}.toml", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        std::fs::write(&file, format!("[gateway]\n{settings}\n")).expect("write");
+        let gateway = Self::start(&[
+            format!("--config={}", file.display()),
+            format!("--upstream=http://{}", upstream.address),
+        ]);
+        std::fs::remove_file(&file).expect("remove");
+        gateway
+    }
+
     pub(crate) async fn connect(&self) -> Peer {
         Peer(TcpStream::connect(self.address).await.expect("connect"))
     }
