@@ -276,3 +276,30 @@ async fn a_long_upload_is_no_timeout() {
         .await;
     assert_eq!(client.head().await.first_line(), "HTTP/1.1 201 Created");
 }
+
+#[tokio::test]
+async fn a_length_beside_chunks_does_not_cross() {
+    let upstream = Upstream::bind().await;
+    let gateway = Gateway::before(&upstream);
+    let mut client = gateway.connect().await;
+    client
+        .send(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n",
+        )
+        .await;
+    let mut server = upstream.accept().await;
+    let seen = server.head().await;
+    assert_eq!(seen.get("content-length"), None, "{seen:?}");
+    assert_eq!(seen.all("transfer-encoding"), ["chunked"]);
+    server.until("hello\r\n").await;
+    server
+        .send(
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n",
+        )
+        .await;
+    let answer = client.head().await;
+    assert_eq!(answer.get("content-length"), None, "{answer:?}");
+    client.until("hello\r\n").await;
+}
