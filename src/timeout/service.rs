@@ -1,6 +1,5 @@
 //! The service.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,7 +14,8 @@ use crate::clock::{Sleep, Tick};
 use crate::deadline::{Deadline, Scope};
 use crate::error::{AsRejection, Rejection, RejectionKind};
 use crate::kernel::guard::{Guard, through};
-use crate::kernel::ready::{Readied, Readiness};
+use crate::kernel::macros::wraps_service;
+use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
 use crate::policy::Override;
 
@@ -57,21 +57,6 @@ impl<S, O> Timeout<S, O> {
             limits,
             wait: ReadyWait::Not,
         }
-    }
-
-    /// The wrapped service.
-    pub fn get_ref(&self) -> &S {
-        self.inner.get_ref()
-    }
-
-    /// The wrapped service, to change it.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.inner.get_mut()
-    }
-
-    /// The wrapped service, without the timeout.
-    pub fn into_inner(self) -> S {
-        self.inner.into_inner()
     }
 
     /// The inner service is not ready: has it had its time?
@@ -170,14 +155,7 @@ impl<S: Clone, O: Clone> Clone for Timeout<S, O> {
     }
 }
 
-impl<S: fmt::Debug, O> fmt::Debug for Timeout<S, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout")
-            .field("name", &self.state.core.name())
-            .field("inner", self.inner.get_ref())
-            .finish_non_exhaustive()
-    }
-}
+wraps_service!(Timeout<S, O>);
 
 impl<S, O, Req> Service<Req> for Timeout<S, O>
 where
@@ -206,12 +184,9 @@ where
             self.wait = ReadyWait::Not;
             return TimeoutFuture::refused(self.state.refuse(kind).into());
         }
-        match self.inner.check() {
-            Readiness::Ready => {}
-            Readiness::Failed(error) => return TimeoutFuture::refused(error),
-            Readiness::NotReady => {
-                return TimeoutFuture::refused(self.state.refuse(RejectionKind::NotReady).into());
-            }
+        let not_ready = || self.state.refuse(RejectionKind::NotReady);
+        if let Err(error) = self.inner.check(not_ready) {
+            return TimeoutFuture::refused(error);
         }
         let terms = match self.terms(&request) {
             Ok(terms) => terms,
