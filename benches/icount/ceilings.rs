@@ -113,10 +113,22 @@ pub(crate) fn check(rustc: &str, rows: &[(&str, Counts)]) -> ExitCode {
             continue;
         };
         let pairs = [
-            ("instructions", counts_now.instructions, ceiling.instructions * TOLERANCE),
-            ("locked instructions", counts_now.locked, ceiling.locked + ROUNDING),
+            (
+                "instructions",
+                counts_now.instructions,
+                ceiling.instructions * TOLERANCE,
+            ),
+            (
+                "locked instructions",
+                counts_now.locked,
+                ceiling.locked + ROUNDING,
+            ),
             ("clock reads", counts_now.clock, ceiling.clock + ROUNDING),
-            ("allocations", counts_now.allocations, ceiling.allocations + ROUNDING),
+            (
+                "allocations",
+                counts_now.allocations,
+                ceiling.allocations + ROUNDING,
+            ),
         ];
         for (what, now, most) in pairs.into_iter().skip(usize::from(!instructions)) {
             if now > most {
@@ -126,9 +138,15 @@ pub(crate) fn check(rustc: &str, rows: &[(&str, Counts)]) -> ExitCode {
         }
     }
     if exceeded > 0 {
-        return fail(&format!("{exceeded} of {} rows x 4 counts exceed", rows.len()));
+        return fail(&format!(
+            "{exceeded} of {} rows x 4 counts exceed",
+            rows.len()
+        ));
     }
-    println!("icount: {} rows within their ceilings (rustc {rustc})", rows.len());
+    println!(
+        "icount: {} rows within their ceilings (rustc {rustc})",
+        rows.len()
+    );
     ExitCode::SUCCESS
 }
 

@@ -31,8 +31,11 @@ pub(crate) fn count() -> io::Result<Vec<Counts>> {
     let status = Command::new("valgrind")
         .args(["-q", "--tool=callgrind", "--dump-instr=yes"])
         .args(["--compress-strings=no", "--compress-pos=no"])
-        .args(["--collect-atstart=no", "--toggle-collect=*icount_measured_calls*"])
-        .arg("--dump-after=*icount_measured_calls*")
+        .args([
+            "--collect-atstart=no",
+            "--toggle-collect=*icount_measured_calls*",
+        ])
+        .arg("--dump-before=*icount_row_ends*")
         .arg(format!("--callgrind-out-file={}", output.display()))
         .arg(&program)
         .arg("--under-callgrind")
@@ -93,42 +96,43 @@ fn disassemble(object: &str) -> io::Result<(HashSet<u64>, HashSet<u64>)> {
     Ok((locked, stamps))
 }
 
-const ALLOCATES: &[&str] = &["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
+const ALLOCATES: &[&str] = &[
+    "malloc",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "aligned_alloc",
+];
 
 /// Reads one profile. Its lines are `0xaddress line count`, those after
 /// `calls=` are sums of what was called, and headers say where they belong.
 fn read(path: &Path, program: &str, marks: &mut Marks) -> io::Result<Counts> {
+    let text = fs::read_to_string(path)?;
+    let (readers, allocators) = entries(&text);
     let (mut instructions, mut locked, mut clock, mut allocations) = (0, 0, 0, 0);
-    let (mut object, mut called) = (String::new(), String::new());
-    let mut inclusive = false;
-    for line in BufReader::new(fs::File::open(path)?).lines() {
-        let line = line?;
+    let (mut object, mut inclusive) = ("", false);
+    for line in text.lines() {
         if let Some(name) = line.strip_prefix("ob=") {
-            name.clone_into(&mut object);
-        } else if let Some(name) = line.strip_prefix("cfn=") {
-            name.clone_into(&mut called);
-        } else if let Some(calls) = line.strip_prefix("calls=") {
+            object = name;
+        } else if line.starts_with("calls=") {
             inclusive = true;
-            let calls: u64 = number(calls.split(' ').next());
-            let name = called.split('@').next().unwrap_or_default();
-            if name.trim_start_matches('_') == "clock_gettime" {
-                clock += calls;
-            } else if ALLOCATES.contains(&name) {
-                allocations += calls;
-            }
         } else if line.starts_with("0x") {
             if std::mem::take(&mut inclusive) {
                 continue;
             }
             let mut words = line.split(' ');
-            let address = words.next().and_then(|word| word.strip_prefix("0x"));
-            let address = address.and_then(|word| u64::from_str_radix(word, 16).ok());
-            let times = number(words.nth(1));
-            let (locks, stamps) = marks.of(&object)?;
-            let address = address.unwrap_or_default();
-            locked += if locks.contains(&address) { times } else { 0 };
-            clock += if stamps.contains(&address) { times } else { 0 };
-            instructions += if object == program { times } else { 0 };
+            let address = address(words.next());
+            let times: u64 = words
+                .nth(1)
+                .and_then(|word| word.parse().ok())
+                .unwrap_or_default();
+            let (locks, stamps) = marks.of(object)?;
+            let times_if = |is: bool| if is { times } else { 0 };
+            let here = (object, address);
+            instructions += times_if(object == program);
+            locked += times_if(locks.contains(&address));
+            clock += times_if(stamps.contains(&address) || readers.contains(&here));
+            allocations += times_if(allocators.contains(&here));
         }
     }
     Ok(Counts {
@@ -139,8 +143,39 @@ fn read(path: &Path, program: &str, marks: &mut Marks) -> io::Result<Counts> {
     })
 }
 
-fn number(word: Option<&str>) -> u64 {
-    word.and_then(|word| word.parse().ok()).unwrap_or_default()
+type Entries<'a> = HashSet<(&'a str, u64)>;
+
+/// Where the functions begin that read the clock, and those that allocate. The
+/// numbers of calls in a profile are of no use: they count all the time.
+fn entries(text: &str) -> (Entries<'_>, Entries<'_>) {
+    let (mut readers, mut allocators) = (HashSet::new(), HashSet::new());
+    let (mut object, mut target, mut called) = ("", None, "");
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("ob=") {
+            object = name;
+        } else if let Some(name) = line.strip_prefix("cob=") {
+            target = Some(name);
+        } else if let Some(name) = line.strip_prefix("cfn=") {
+            called = name.split(['@', '\'']).next().unwrap_or_default();
+        } else if let Some(calls) = line.strip_prefix("calls=") {
+            let entry = (
+                target.take().unwrap_or(object),
+                address(calls.split(' ').nth(1)),
+            );
+            if called.trim_start_matches('_') == "clock_gettime" {
+                readers.insert(entry);
+            } else if ALLOCATES.contains(&called) {
+                allocators.insert(entry);
+            }
+        }
+    }
+    (readers, allocators)
+}
+
+fn address(word: Option<&str>) -> u64 {
+    word.and_then(|word| word.strip_prefix("0x"))
+        .and_then(|word| u64::from_str_radix(word, 16).ok())
+        .unwrap_or_default()
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52

@@ -5,15 +5,16 @@ mod driver;
 
 use std::time::Duration;
 
-use tower_keep::Setup;
-use tower_keep::bulkhead::{self, BulkheadLayer};
+use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
 use tower_keep::clock::Clock;
 use tower_keep::key;
-use tower_keep::throttle::{self, ThrottleLayer};
+use tower_keep::throttle::{self, Throttle, ThrottleLayer};
+use tower_keep::timeout::{self, Timeout, TimeoutLayer};
+use tower_keep::{Override, Setup};
 use tower_layer::Layer;
 
-pub(crate) use driver::{Runner, Waking, inside_runtime};
 use driver::{Inner, Once, pending, ready};
+pub(crate) use driver::{Runner, Waking, inside_runtime};
 
 /// Makes a runner for a thread, around a clone of one service.
 pub(crate) type Maker = Box<dyn Fn(usize) -> Runner + Send + Sync>;
@@ -25,6 +26,7 @@ pub(crate) struct Row {
     /// A new layer with this path.
     pub make: fn() -> Maker,
     /// Whether two threads on it say something.
+    #[allow(dead_code)] // only one of the benches asks
     pub shared: bool,
 }
 
@@ -43,11 +45,26 @@ const fn row(name: &'static str, shared: bool, make: fn() -> Maker) -> Row {
 /// All rows, in the order of the tables.
 pub(crate) const ROWS: &[Row] = &[
     row(BARE, true, || of(Inner, ready)),
-    row("bare, pending once", true, || of(Once, pending(Waking::Noop))),
-    row("bulkhead, admit", true, || of(limited().layer(Inner), ready)),
+    row("bare, pending once", true, || {
+        of(Once, pending(Waking::Noop))
+    }),
+    row("bulkhead, admit", true, || {
+        of(limited().layer(Inner), ready)
+    }),
     row("bulkhead, refuse", false, full),
     row("bulkhead, pending once", false, || {
         of(limited().layer(Once), pending(Waking::Noop))
+    }),
+    row("timeout, ready", true, || of(timed().layer(Inner), ready)),
+    row("timeout, deadline, ready", false, || {
+        let policy = timeout::Policy::deadline(LONG).expect("a policy");
+        of(TimeoutLayer::new(policy).layer(Inner), ready)
+    }),
+    row("timeout, pending once", true, || {
+        of(timed().layer(Once), pending(Waking::Noop))
+    }),
+    row("timeout, pending once, counted waker", true, || {
+        of(timed().layer(Once), pending(Waking::Counted))
     }),
     row("throttle, admit", true, || {
         of(throttled(Clock::default()).layer(Inner), ready)
@@ -58,6 +75,14 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, refuse", false, spent),
     row("throttle, 10^4 keys", true, || keyed(KEYS)),
     row("throttle, hot key", true, || keyed(1)),
+    row("stack, admit", true, || of(stacked(Inner), ready)),
+    row("stack, refuse", false, closed),
+    row("stack, pending once", true, || {
+        of(stacked(Once), pending(Waking::Noop))
+    }),
+    row("stack, pending once, counted waker", true, || {
+        of(stacked(Once), pending(Waking::Counted))
+    }),
 ];
 
 /// A maker around clones of one service.
@@ -103,15 +128,35 @@ fn throttled(clock: Clock) -> ThrottleLayer {
 }
 
 fn spent() -> Maker {
-    let policy = throttle::Policy::builder().rate(1, LONG * 100).burst(1);
+    let policy = throttle::Policy::builder().rate(1, LONG * 100).burst(2);
     let layer = ThrottleLayer::new(policy.build().expect("a policy"));
-    layer.handle().admit(1).expect("the first one passes");
+    while layer.handle().admit(1).is_ok() {}
     of(layer.layer(Inner), ready)
+}
+
+fn timed() -> TimeoutLayer {
+    TimeoutLayer::new(timeout::Policy::attempt(LONG).expect("a policy"))
+}
+
+/// Throttle, timeout, bulkhead, in this order.
+fn stacked<S>(inner: S) -> Throttle<Timeout<Bulkhead<S>>> {
+    throttled(Clock::default()).layer(timed().layer(limited().layer(inner)))
+}
+
+/// The innermost layer of the stack refuses.
+fn closed() -> Maker {
+    let layer = limited();
+    layer.handle().set_override(Override::Close);
+    let service = throttled(Clock::default()).layer(timed().layer(layer.layer(Inner)));
+    of(service, ready)
 }
 
 fn keyed(keys: u64) -> Maker {
     let policy = boundless().build().expect("a policy");
-    // A multiplicative hash: neighbours in the sequence are no neighbours in memory.
-    let by = move |call: &u64| Some(call.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys);
-    of(ThrottleLayer::keyed(policy, key::value(by)).layer(Inner), ready)
+    // Every key once in as many calls, in an order of no meaning.
+    let by = move |call: &u64| Some(call.wrapping_mul(7_919) % keys);
+    of(
+        ThrottleLayer::keyed(policy, key::value(by)).layer(Inner),
+        ready,
+    )
 }
