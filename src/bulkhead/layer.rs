@@ -29,6 +29,7 @@ impl BulkheadLayer {
     }
 
     /// As [`new`](Self::new), with a name, a clock, listeners, a registry.
+    #[must_use]
     pub fn with(policy: Policy, setup: Setup) -> Self {
         Self {
             state: State::create(policy, setup),

@@ -318,7 +318,10 @@ impl State {
                         gcra: Gcra::new(),
                         live: Arc::clone(&self.live),
                     },
-                    |bucket| Some(bucket.gcra.cancel(reservation)),
+                    |bucket| {
+                        bucket.gcra.cancel(reservation);
+                        Some(())
+                    },
                 );
             }
             _ => self.common.cancel(reservation),

@@ -46,7 +46,9 @@ fn take(word: &Word, now: u64, cost: u64) -> Option<bool> {
 }
 
 fn key(id: u64) -> KeyId {
-    KeyId::from_u128(u128::from(id) << 64 | u128::from(id))
+    // The low half picks the bucket: small numbers as they are would all meet in one.
+    let low = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    KeyId::from_u128(u128::from(id) << 64 | u128::from(low))
 }
 
 fn with(keyed: &Keyed<Word>, id: KeyId, now: u64, cost: u64) -> Result<bool, Overflow> {
@@ -130,22 +132,26 @@ fn threads_agree_on_one_state_per_key() {
                     // One tick for all threads of a round: grants are compared by rounds.
                     barrier.wait();
                     let now = round as u64 * 10;
-                    for _ in 0..48 {
+                    for op in 0..48 {
                         random ^= random << 13;
                         random ^= random >> 7;
                         random ^= random << 17;
-                        let id = usize::try_from(random % KEYS as u64).unwrap();
-                        let granted = keyed.with(
-                            key(id as u64),
-                            Tick::from_nanos(now),
-                            || {
-                                let before = states[id].fetch_add(1, Ordering::AcqRel);
-                                over.fetch_or(before > 0, Ordering::Relaxed);
-                                Counted(Word::default(), &states[id])
-                            },
-                            |state| take(&state.0, now, COST),
-                        );
-                        if granted == Ok(true) {
+                        // All at the same key first, then each at its own.
+                        let id = if op == 0 { round as u64 } else { random } % KEYS as u64;
+                        let id = usize::try_from(id).unwrap();
+                        let make = || {
+                            let before = states[id].fetch_add(1, Ordering::AcqRel);
+                            over.fetch_or(before > 0, Ordering::Relaxed);
+                            Counted(Word::default(), &states[id])
+                        };
+                        // A panic must not leave the others at the barrier.
+                        let granted = catch_unwind(AssertUnwindSafe(|| {
+                            keyed.with(key(id as u64), Tick::from_nanos(now), make, |state| {
+                                take(&state.0, now, COST)
+                            })
+                        }));
+                        over.fetch_or(granted.is_err(), Ordering::Relaxed);
+                        if matches!(granted, Ok(Ok(true))) {
                             grants[id * ROUNDS + round].fetch_add(1, Ordering::Relaxed);
                         }
                         let len = keyed.len().max(keyed.map.0.len());
@@ -265,7 +271,7 @@ fn the_hand_reaches_every_entry() {
             Ok(true)
         );
     }
-    let refused = (200..)
+    let refused = (200..400)
         .take_while(|&n| with(&keyed, key(n), 10, 1000).is_err())
         .count();
     assert_eq!(refused, 131 / PROBES);
