@@ -86,7 +86,7 @@ impl Handle {
     /// As there.
     pub fn admit_weighted(&self, weight: u32) -> Result<Permit, Rejection> {
         let token = self.state.admit(weight.max(1))?;
-        Ok(Permit::new(self.state.clone(), token))
+        Ok(Permit::new(&self.state, token))
     }
 
     /// A permit for one call, in the policy's queue if need be.
@@ -137,7 +137,7 @@ pub struct Permit(Guard<State>);
 
 impl Permit {
     #[inline]
-    pub(super) fn new(state: Shared<State>, token: Token) -> Self {
+    pub(super) fn new(state: &Shared<State>, token: Token) -> Self {
         Self(Guard::new(state, token))
     }
 

@@ -98,7 +98,7 @@ where
         }
         match self.state.admit(1) {
             Ok(token) => {
-                let permit = Permit::new(self.state.clone(), token);
+                let permit = Permit::new(&self.state, token);
                 let classify = self.classify.clone();
                 BulkheadFuture::call(permit, classify, || self.inner.call(request))
             }
@@ -166,7 +166,7 @@ where
         }
         if let Reserved::Nothing = self.reserved {
             self.reserved = match self.state.try_admit(1) {
-                Ok(token) => Reserved::Permit(Permit::new(self.state.clone(), token)),
+                Ok(token) => Reserved::Permit(Permit::new(&self.state, token)),
                 // `call` will say so: an error here means that the service is dead.
                 Err(Some(_)) => return Poll::Ready(Ok(())),
                 Err(None) => {
@@ -194,7 +194,7 @@ where
             Reserved::Permit(permit) => permit,
             // Called without waiting for readiness.
             Reserved::Nothing | Reserved::Place(_) => match self.state.admit(1) {
-                Ok(token) => Permit::new(self.state.clone(), token),
+                Ok(token) => Permit::new(&self.state, token),
                 Err(rejection) => return BulkheadFuture::refused(rejection.into()),
             },
         };

@@ -3,14 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tower_service::Service;
 
 use super::future::TimeoutFuture;
 use super::limits::{LimitFor, PolicyOnly};
-use super::state::State;
-use crate::clock::{Sleep, Tick};
+use super::state::{NONE, State};
+use crate::clock::{Sleep, Tick, nanos};
 use crate::deadline::{Deadline, Scope};
 use crate::error::{AsRejection, Rejection, RejectionKind};
 use crate::kernel::guard::{Guard, through};
@@ -43,7 +42,8 @@ enum ReadyWait {
 
 /// When a call must have ended.
 struct Terms {
-    limit: Duration,
+    /// Nanoseconds, or none.
+    limit: u64,
     due: Tick,
     /// Whether `due` is ours to put in force.
     scoped: bool,
@@ -63,9 +63,7 @@ impl<S, O> Timeout<S, O> {
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let longest = self.state.limits().readiness;
         let deadline = Deadline::current();
-        if (longest == Duration::MAX && deadline.is_none())
-            || self.state.core.order() == Override::Bypass
-        {
+        if (longest == NONE && deadline.is_none()) || self.state.core.order() == Override::Bypass {
             self.wait = ReadyWait::Not;
             return Poll::Pending;
         }
@@ -80,7 +78,7 @@ impl<S, O> Timeout<S, O> {
         }
         if let ReadyWait::Not | ReadyWait::Over(_) = self.wait {
             let due = deadline.map_or(Tick::MAX, Deadline::tick);
-            let due = due.min(now.saturating_add(longest));
+            let due = due.min(now.after_nanos(longest));
             self.wait = ReadyWait::Since {
                 start: now,
                 timer: Box::pin(clock.sleep_until(due)),
@@ -110,7 +108,7 @@ impl<S, O> Timeout<S, O> {
             Override::None => {}
             Override::Bypass => {
                 return Ok(Terms {
-                    limit: Duration::MAX,
+                    limit: NONE,
                     due: Tick::MAX,
                     scoped: false,
                 });
@@ -122,9 +120,9 @@ impl<S, O> Timeout<S, O> {
             .core
             .contain("limit", || self.limits.limit_for(request))
             .flatten();
-        let limit = own.unwrap_or(limits.attempt);
+        let limit = own.map_or(limits.attempt, nanos);
         let current = Deadline::current();
-        let scoped = limits.deadline != Duration::MAX;
+        let scoped = limits.deadline != NONE;
         if !scoped && current.is_none() {
             return Ok(Terms {
                 limit,
@@ -133,7 +131,7 @@ impl<S, O> Timeout<S, O> {
             });
         }
         let now = state.core.clock().stamp().now();
-        let mine = now.saturating_add(limits.deadline);
+        let mine = now.after_nanos(limits.deadline);
         let due = current.map_or(mine, |current| mine.min(current.tick()));
         if now >= due {
             return Err(state.refuse(RejectionKind::DeadlineExceeded));
@@ -193,7 +191,7 @@ where
             Err(rejection) => return TimeoutFuture::refused(rejection.into()),
         };
         self.state.admitted();
-        let mut guard = Guard::new(self.state.clone(), ());
+        let mut guard = Guard::new(&self.state, ());
         let inner = &mut self.inner;
         let future = through(&mut guard, || {
             let _scope = terms.scoped.then(|| Scope::enter(terms.due));
