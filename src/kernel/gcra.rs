@@ -114,12 +114,6 @@ impl Quota {
         }
     }
 
-    /// Requests that may come at once.
-    #[must_use]
-    pub fn burst(&self) -> u32 {
-        self.burst
-    }
-
     /// The time as units, rounded down and rounded up; it stands still where a
     /// full bucket more would not fit the word.
     #[inline]
