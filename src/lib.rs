@@ -108,6 +108,8 @@ pub mod http;
 #[allow(missing_docs)]
 pub mod kernel;
 #[cfg(not(any(keep_loom, feature = "test-util")))]
+// `pub` there means: visible to tests and benches, by the feature above.
+#[allow(unreachable_pub)]
 mod kernel;
 pub mod key;
 pub mod lift;
