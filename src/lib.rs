@@ -26,6 +26,8 @@ pub mod test_util;
 pub mod bulkhead;
 #[cfg(feature = "throttle")]
 pub mod throttle;
+#[cfg(feature = "timeout")]
+pub mod timeout;
 
 pub use error::{AsRejection, Error, LayerId, Rejection, RejectionKind};
 #[cfg(feature = "http")]

@@ -1,0 +1,229 @@
+//! The service.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tower_service::Service;
+
+use super::future::TimeoutFuture;
+use super::limits::{LimitFor, PolicyOnly};
+use super::state::State;
+use crate::clock::{Sleep, Tick};
+use crate::deadline::{Deadline, Scope};
+use crate::error::{AsRejection, Rejection, RejectionKind};
+use crate::kernel::guard::{Guard, through};
+use crate::kernel::ready::{Readied, Readiness};
+use crate::kernel::shared::Shared;
+use crate::policy::Override;
+
+/// A service with an end to every wait; see the [module](super).
+pub struct Timeout<S, O = PolicyOnly> {
+    inner: Readied<S>,
+    state: Shared<State>,
+    limits: O,
+    wait: ReadyWait,
+}
+
+/// How long we have waited for readiness.
+#[derive(Debug, Default)]
+enum ReadyWait {
+    #[default]
+    Not,
+    Since {
+        start: Tick,
+        // A service is moved between polls, a timer must not be.
+        timer: Pin<Box<Sleep>>,
+    },
+    /// We have answered ready in the service's place.
+    Over(RejectionKind),
+}
+
+/// When a call must have ended.
+struct Terms {
+    limit: Duration,
+    due: Tick,
+    /// Whether `due` is ours to put in force.
+    scoped: bool,
+}
+
+impl<S, O> Timeout<S, O> {
+    pub(super) fn new(inner: S, state: Shared<State>, limits: O) -> Self {
+        Self {
+            inner: Readied::new(inner),
+            state,
+            limits,
+            wait: ReadyWait::Not,
+        }
+    }
+
+    /// The wrapped service.
+    pub fn get_ref(&self) -> &S {
+        self.inner.get_ref()
+    }
+
+    /// The wrapped service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.inner.get_mut()
+    }
+
+    /// The wrapped service, without the timeout.
+    pub fn into_inner(self) -> S {
+        self.inner.into_inner()
+    }
+
+    /// The inner service is not ready: has it had its time?
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let longest = self.state.limits().readiness;
+        let deadline = Deadline::current();
+        if (longest == Duration::MAX && deadline.is_none())
+            || self.state.core.order() == Override::Bypass
+        {
+            self.wait = ReadyWait::Not;
+            return Poll::Pending;
+        }
+        let clock = self.state.core.clock();
+        let now = clock.now();
+        // Somebody asked long ago and went away: that wait is not this one's.
+        if let ReadyWait::Since { start, timer } = &self.wait {
+            let length = timer.due().saturating_since(*start);
+            if now.saturating_since(*start) > length.saturating_mul(2) {
+                self.wait = ReadyWait::Not;
+            }
+        }
+        if let ReadyWait::Not | ReadyWait::Over(_) = self.wait {
+            let due = deadline.map_or(Tick::MAX, Deadline::tick);
+            let due = due.min(now.saturating_add(longest));
+            self.wait = ReadyWait::Since {
+                start: now,
+                timer: Box::pin(clock.sleep_until(due)),
+            };
+        }
+        if let ReadyWait::Since { timer, .. } = &mut self.wait {
+            let kind = match ready!(timer.as_mut().poll(cx)) {
+                Ok(()) if deadline.is_some_and(|d| d.has_passed(now)) => {
+                    RejectionKind::DeadlineExceeded
+                }
+                Ok(()) => RejectionKind::NotReadyInTime,
+                Err(_) => RejectionKind::NoRuntime,
+            };
+            self.wait = ReadyWait::Over(kind);
+        }
+        Poll::Ready(())
+    }
+
+    /// The terms of a call that may begin now.
+    #[inline]
+    fn terms<Req>(&self, request: &Req) -> Result<Terms, Rejection>
+    where
+        O: LimitFor<Req>,
+    {
+        let state = &self.state;
+        match state.core.order() {
+            Override::None => {}
+            Override::Bypass => {
+                return Ok(Terms {
+                    limit: Duration::MAX,
+                    due: Tick::MAX,
+                    scoped: false,
+                });
+            }
+            Override::Close => return Err(state.refuse(RejectionKind::Closed)),
+        }
+        let limits = state.limits();
+        let own = state
+            .core
+            .contain("limit", || self.limits.limit_for(request))
+            .flatten();
+        let limit = own.unwrap_or(limits.attempt);
+        let current = Deadline::current();
+        let scoped = limits.deadline != Duration::MAX;
+        if !scoped && current.is_none() {
+            return Ok(Terms {
+                limit,
+                due: Tick::MAX,
+                scoped,
+            });
+        }
+        let now = state.core.clock().stamp().now();
+        let mine = now.saturating_add(limits.deadline);
+        let due = current.map_or(mine, |current| mine.min(current.tick()));
+        if now >= due {
+            return Err(state.refuse(RejectionKind::DeadlineExceeded));
+        }
+        state.record_remaining(due.saturating_since(now));
+        Ok(Terms { limit, due, scoped })
+    }
+}
+
+/// A clone has waited for nothing yet.
+impl<S: Clone, O: Clone> Clone for Timeout<S, O> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            state: self.state.clone(),
+            limits: self.limits.clone(),
+            wait: ReadyWait::Not,
+        }
+    }
+}
+
+impl<S: fmt::Debug, O> fmt::Debug for Timeout<S, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout")
+            .field("name", &self.state.core.name())
+            .field("inner", self.inner.get_ref())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, O, Req> Service<Req> for Timeout<S, O>
+where
+    S: Service<Req>,
+    S::Error: AsRejection,
+    O: LimitFor<Req>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TimeoutFuture<S::Future, S::Error>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // The service first: ready on the last tick is in time.
+        if let Poll::Ready(result) = self.inner.poll_ready(cx) {
+            self.wait = ReadyWait::Not;
+            return Poll::Ready(result);
+        }
+        ready!(self.poll_wait(cx));
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let ReadyWait::Over(kind) = self.wait {
+            self.wait = ReadyWait::Not;
+            return TimeoutFuture::refused(self.state.refuse(kind).into());
+        }
+        match self.inner.check() {
+            Readiness::Ready => {}
+            Readiness::Failed(error) => return TimeoutFuture::refused(error),
+            Readiness::NotReady => {
+                return TimeoutFuture::refused(self.state.refuse(RejectionKind::NotReady).into());
+            }
+        }
+        let terms = match self.terms(&request) {
+            Ok(terms) => terms,
+            Err(rejection) => return TimeoutFuture::refused(rejection.into()),
+        };
+        self.state.admitted();
+        let mut guard = Guard::new(self.state.clone(), ());
+        let inner = &mut self.inner;
+        let future = through(&mut guard, || {
+            let _scope = terms.scoped.then(|| Scope::enter(terms.due));
+            inner.call(request)
+        });
+        TimeoutFuture::called(future, guard, terms.limit, terms.due, terms.scoped)
+    }
+}
