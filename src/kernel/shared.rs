@@ -12,6 +12,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::sync::graveyard;
+
 /// States that one thread keeps spare handles of, per type.
 const SLOTS: usize = 8;
 /// Spare handles per state: the calls that are in flight on a thread rise and
@@ -20,8 +22,31 @@ const SPARES: usize = 16;
 
 /// The spare handles of one thread for states of type `T`.
 #[derive(Debug)]
-pub struct Pool<T> {
+pub struct Pool<T: Send + 'static> {
     slots: [Slot<T>; SLOTS],
+}
+
+impl<T: Send + 'static> Drop for Pool<T> {
+    /// The thread ends.
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            slot.spares
+                .iter_mut()
+                .filter_map(Option::take)
+                .for_each(bury);
+        }
+    }
+}
+
+/// Lets go of a state where it must not be dropped: a thread that is ending has
+/// lost other thread-local values already, and what the state owns (its map of
+/// keys, the user's listeners) may panic without them, which would end the
+/// process.
+#[cold]
+fn bury<T: Send + 'static>(state: Arc<T>) {
+    if let Some(last) = Arc::into_inner(state) {
+        graveyard::bury(Box::new(last));
+    }
 }
 
 #[derive(Debug)]
@@ -30,7 +55,7 @@ struct Slot<T> {
     spares: [Option<Arc<T>>; SPARES],
 }
 
-impl<T> Pool<T> {
+impl<T: Send + 'static> Pool<T> {
     /// An empty pool, for a `thread_local!` with a constant initialiser.
     #[must_use]
     #[allow(clippy::new_without_default)] // must be const
@@ -177,12 +202,14 @@ impl<T: Pooled> Clone for Shared<T> {
 impl<T: Pooled> Drop for Shared<T> {
     #[inline]
     fn drop(&mut self) {
+        let evicted = T::with_pool(|pool| {
+            let mut pool = pool.try_borrow_mut().ok()?;
+            pool.put(self.state.take()?)
+        });
+        drop(evicted);
+        // Still there: the thread is ending, or the pool is in use.
         if let Some(state) = self.state.take() {
-            // `None`: the thread is ending or the pool is in use; the closure
-            // was dropped with the state, which is all there is to do.
-            let evicted =
-                T::with_pool(move |pool| pool.try_borrow_mut().ok().and_then(|mut p| p.put(state)));
-            drop(evicted);
+            bury(state);
         }
     }
 }
