@@ -9,7 +9,7 @@
 //! | extractor | key |
 //! |---|---|
 //! | [`Global`] | one for all requests |
-//! | [`bytes`] | bytes that a closure borrows from the request |
+//! | [`bytes()`] | bytes that a closure borrows from the request |
 //! | [`value`] | anything `Hash` that a closure returns |
 //! | `(A, B)`, `(A, B, C)` | the combination; `("ab", "c")` is not `("a", "bc")` |
 //! | `header`, `path`, `method`, `client_ip` | parts of an HTTP request (feature `http`) |
@@ -31,11 +31,9 @@
 //! assert_eq!(space.id(&(per_tenant, per_shard), &job), Err(NoKey::Missing));
 //! ```
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -151,9 +149,7 @@ impl fmt::Debug for KeySpace {
     }
 }
 
-/// Takes the parts of a key, one call per part.
-///
-/// Each part is framed by its length, so parts cannot run into each other.
+/// Takes the parts of a key, one call per part; parts cannot run into each other.
 pub struct KeyHasher {
     sip: SipHasher13,
     left: usize,
@@ -232,9 +228,8 @@ impl Hasher for Framed<'_> {
 
 /// Reads the key of a request.
 ///
-/// Ready-made extractors are listed in the [module](self); an own one feeds its parts to the
-/// hasher and returns. It runs once per request, on the admit path: it should neither block nor
-/// allocate.
+/// The [module](self) lists the ready-made ones. An extractor runs once per request, on the admit
+/// path: it should neither block nor allocate.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot read a key from `{Req}`",
     label = "not a key extractor for this request type",
@@ -284,7 +279,7 @@ impl<Req: ?Sized> Key<Req> for Global {
     }
 }
 
-/// A key that a closure borrows from the request; see [`bytes`].
+/// A key that a closure borrows from the request; see [`bytes()`].
 #[derive(Copy, Clone)]
 pub struct Bytes<F>(F);
 

@@ -15,12 +15,12 @@ use std::time::Duration;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Policies {
     pub(crate) gateway: Gateway,
-    /// Read by the layers in `stack`.
-    pub(crate) timeout: Option<toml::Table>,
-    /// Read by the layers in `stack`.
-    pub(crate) bulkhead: Option<toml::Table>,
-    /// Read by the layers in `stack`.
-    pub(crate) throttle: Option<toml::Table>,
+    /// For each upstream.
+    pub(crate) timeout: Option<tower_keep::timeout::Policy>,
+    /// For each upstream on its own.
+    pub(crate) bulkhead: Option<tower_keep::bulkhead::Policy>,
+    /// For each client address.
+    pub(crate) throttle: Option<tower_keep::throttle::Policy>,
 }
 
 /// The proxy itself, with or without layers.

@@ -4,7 +4,8 @@ use crate::args::Options;
 use crate::config::{Gateway as Settings, Policies};
 use crate::routes::Upstream;
 use crate::serve::{self, Gateway};
-use crate::{child, demo, scenario, stack, term};
+use crate::stack::Guards;
+use crate::{child, demo, scenario, term};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -89,7 +90,8 @@ async fn serve_until_signal(mut options: Options, policies: Policies) -> Result<
     term::out(&format!(
         "  drain timeout {limit_text}; stop with Ctrl-C or SIGTERM"
     ));
-    let gateway = Gateway::new(upstreams, &policies, true);
+    let guards = Guards::new(&policies);
+    let gateway = Gateway::new(upstreams, &policies, Some(&guards));
     let stop = async {
         signals.next().await;
         term::out(&format!(
@@ -124,11 +126,13 @@ pub(crate) async fn child(guarded: bool, mut options: Options) -> Result<(), Str
     let upstreams = upstreams(&mut options, &policies.gateway)?;
     let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let gateway = Gateway::new(upstreams, &policies, guarded);
+    let guards = guarded.then(|| Guards::new(&policies));
+    let gateway = Gateway::new(upstreams, &policies, guards.as_ref());
     tokio::spawn(gateway.serve(listener, std::future::pending(), Duration::ZERO));
     child::say_listening(address);
     while commands.recv().await.is_some() {
-        term::out(&json!({"layers": stack::layers()}).to_string());
+        let layers = guards.as_ref().map(Guards::layers).unwrap_or_default();
+        term::out(&json!({"layers": layers}).to_string());
     }
     Ok(())
 }

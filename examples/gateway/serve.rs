@@ -8,7 +8,8 @@ use crate::config::Policies;
 use crate::inflight::InFlight;
 use crate::proxy::{self, Proxy};
 use crate::routes::Upstream;
-use crate::{client, clock, stack};
+use crate::stack::Guards;
+use crate::{client, clock};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -40,14 +41,18 @@ pub(crate) struct Drained {
 }
 
 impl Gateway {
-    /// Builds the proxy, with the layers if it is `guarded`.
-    pub(crate) fn new(upstreams: Vec<Upstream>, policies: &Policies, guarded: bool) -> Self {
+    /// Builds the proxy, with the layers if there are `guards`.
+    pub(crate) fn new(
+        upstreams: Vec<Upstream>,
+        policies: &Policies,
+        guards: Option<&Guards>,
+    ) -> Self {
         let clients = upstreams
             .into_iter()
             .map(|upstream| {
                 let mut outbound = client::connect(&upstream, &policies.gateway);
-                if guarded {
-                    outbound = stack::guard_outbound(&upstream, outbound, policies);
+                if let Some(guards) = guards {
+                    outbound = guards.outbound(&upstream, outbound);
                 }
                 (upstream, outbound)
             })
@@ -55,8 +60,8 @@ impl Gateway {
         let in_flight = InFlight::new();
         let proxy = Proxy::new(clients, &policies.gateway, in_flight.clone());
         let mut router = proxy::router(Arc::new(proxy));
-        if guarded {
-            router = stack::guard_inbound(router, policies);
+        if let Some(guards) = guards {
+            router = guards.inbound(router);
         }
         Self {
             router: router.layer(axum::middleware::from_fn(proxy::identify)),

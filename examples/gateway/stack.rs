@@ -1,48 +1,134 @@
-//! Where the layers of the crate go: the only file that differs between a bare and a guarded
-//! gateway.
+//! The layers: the only file that differs between a bare and a guarded gateway.
 //!
-//! The bare gateway never calls [`guard_inbound`] and [`guard_outbound`]; the guarded one calls
-//! them with the same router and the same clients. Everything else is shared, so that a difference
-//! in the numbers is the work of the layers and of nothing else.
+//! The bare gateway has no [`Guards`]; the guarded one wraps the same router and the same clients
+//! in them. Everything else is shared, so that a difference in the numbers is the work of the
+//! layers and of nothing else.
+//!
+//! A request meets, from the outside to the inside: the answers for refusals, the caller's deadline
+//! (`x-request-timeout-ms`), the throttle per client address; and then, for each upstream on its
+//! own, the bulkhead, the timeout, and what is left of the deadline in a header.
 
-use crate::config::Policies;
-use crate::routes::Upstream;
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, HeaderName, HeaderValue, Request, Response};
+use serde_json::Value;
 use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_keep::bulkhead::{self, BulkheadLayer};
+use tower_keep::deadline::{ReadLayer, Wire, WriteLayer};
+use tower_keep::http::client_ip::ClientIp;
+use tower_keep::throttle::{self, ThrottleLayer};
+use tower_keep::timeout::{self, TimeoutLayer};
+use tower_keep::{AsRejection, Registry, Setup, event, key, respond};
+
+use crate::config::Policies;
+use crate::problem::CAUSE;
+use crate::routes::Upstream;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The client of one upstream, as the handler calls it.
 pub(crate) type Outbound = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
 
-/// Wraps the whole gateway: what a request meets before it is routed.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the policies are read once per layer"
-)]
-pub(crate) fn guard_inbound(router: Router, policies: &Policies) -> Router {
-    let _ = policies;
-    router
+/// How the deadline travels: in from the caller, and on to the upstream.
+const TIME_LEFT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+
+/// No caller is served for longer than this, whatever it says. Long uploads and downloads are not
+/// affected: the deadline ends with the head of the response.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// All layers of one gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Guards {
+    registry: Registry,
+    bulkhead: Option<bulkhead::Policy>,
+    timeout: Option<timeout::Policy>,
+    throttle: Option<throttle::Policy>,
 }
 
-/// Wraps the client of one upstream: what a request meets on its way out.
-pub(crate) fn guard_outbound(
-    upstream: &Upstream,
-    client: Outbound,
-    policies: &Policies,
-) -> Outbound {
-    let _ = (upstream, policies);
-    client
+impl Guards {
+    pub(crate) fn new(policies: &Policies) -> Self {
+        Self {
+            registry: Registry::new().with_listener(event::Trace),
+            bulkhead: policies.bulkhead,
+            timeout: policies.timeout,
+            throttle: policies.throttle,
+        }
+    }
+
+    fn setup(&self, name: String) -> Setup {
+        Setup::named(name).in_registry(&self.registry)
+    }
+
+    /// Wraps the whole gateway: what a request meets before it is routed.
+    pub(crate) fn inbound(&self, router: Router) -> Router {
+        let client = ClientIp::peer().read_peer_with(peer);
+        let throttle = self.throttle.map(|policy| {
+            ThrottleLayer::keyed_with(
+                policy,
+                key::client_ip(client),
+                self.setup("per client".to_owned()),
+            )
+        });
+        let stack = ServiceBuilder::new()
+            .layer(ReadLayer::new(Wire::millis(TIME_LEFT)).at_most(LONGEST))
+            .option_layer(throttle);
+        router.layer(respond(stack))
+    }
+
+    /// Wraps the client of one upstream: what a request meets on its way out.
+    pub(crate) fn outbound(&self, upstream: &Upstream, client: Outbound) -> Outbound {
+        let bulkhead = self.bulkhead.map(|policy| {
+            BulkheadLayer::with(policy, self.setup(format!("to {}", upstream.prefix)))
+                .queued()
+                .until_body_end()
+        });
+        let timeout = self.timeout.map(|policy| {
+            TimeoutLayer::with(policy, self.setup(format!("to {}", upstream.prefix)))
+        });
+        let inner = ServiceBuilder::new()
+            .option_layer(timeout)
+            .layer(WriteLayer::new(Wire::millis(TIME_LEFT)))
+            .service(client);
+        match bulkhead {
+            Some(bulkhead) => BoxCloneSyncService::new(
+                ServiceBuilder::new()
+                    .layer(bulkhead)
+                    .service(inner)
+                    .map_response(|response| response.map(Body::new)),
+            ),
+            None => BoxCloneSyncService::new(inner),
+        }
+    }
+
+    /// A snapshot of every layer.
+    pub(crate) fn layers(&self) -> Vec<Value> {
+        let reports = self.registry.reports();
+        reports
+            .iter()
+            .filter_map(|report| serde_json::to_value(report).ok())
+            .collect()
+    }
 }
 
 /// Answers an error that a layer made, or gives the error back when it is not one of them.
 pub(crate) fn refusal(error: BoxError) -> Result<Response<Body>, BoxError> {
-    Err(error)
+    let Some(rejection) = error.as_rejection() else {
+        return Err(error);
+    };
+    let mut response: Response<Body> = tower_keep::http::response_to(&rejection);
+    let cause = HeaderValue::from_static(rejection.kind().label());
+    response.headers_mut().insert(CAUSE, cause);
+    Ok(response)
 }
 
-/// A snapshot of every registered handle.
-pub(crate) fn layers() -> Vec<serde_json::Value> {
-    Vec::new()
+/// The address of whoever is connected to us.
+fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0)
 }

@@ -119,7 +119,6 @@ impl Clock {
 
     /// A timer that fires at `due`: never early, and at once if that has
     /// passed. It costs nothing until it is polled for the first time.
-    #[must_use]
     pub fn sleep_until(&self, due: Tick) -> Sleep {
         #[cfg(any(test, feature = "test-util"))]
         if let Source::Manual(manual) = &self.0 {

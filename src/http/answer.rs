@@ -82,6 +82,26 @@ pub(super) fn http(rejection: &Rejection, with_content: bool, report: &Report) -
     response
 }
 
+/// The HTTP response that [`respond`](super::respond) gives for a refusal: for
+/// handlers that meet one as an error of a client they call.
+///
+/// ```
+/// use axum::response::Response;
+/// use tower_keep::{AsRejection, http::response_to};
+///
+/// fn answer(error: tower::BoxError) -> Result<Response, tower::BoxError> {
+///     match error.as_rejection() {
+///         Some(rejection) => Ok(response_to(&rejection)),
+///         None => Err(error),
+///     }
+/// }
+/// # let _ = answer;
+/// ```
+#[must_use]
+pub fn response_to<B: From<Bytes>>(rejection: &Rejection) -> Response<B> {
+    http(rejection, true, &Report::default()).map(Into::into)
+}
+
 /// A trailers-only gRPC answer: status 200, and the gRPC status in the headers.
 pub(super) fn grpc(rejection: &Rejection) -> Response<()> {
     let meaning = meaning(rejection);

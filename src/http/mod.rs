@@ -11,6 +11,7 @@ pub mod quota;
 pub(crate) mod report;
 mod respond;
 
+pub use self::answer::response_to;
 pub use self::body::TrackedBody;
 pub use self::respond::{
     NoBody, Other, Pass, ProblemBody, RejectBody, Respond, RespondFuture, Responding, Split,

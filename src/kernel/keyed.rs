@@ -115,21 +115,29 @@ struct Ring<V> {
 }
 
 impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
-    /// No keys yet, and room for `cap` of them (0 counts as 1). Memory follows use.
+    /// No keys yet, and room for `cap` of them (0 counts as 1).
+    ///
+    /// Memory follows use, about 130 bytes per key with a state of one word. The cap bounds
+    /// entries: a removed one is freed when no lookup that began before is still under way, so
+    /// evictions during a paused lookup add about 100 bytes each until it goes on.
     #[must_use]
     pub fn new(cap: usize) -> Self {
-        let cap = cap.max(1);
-        let shards = (cap / PLACES_PER_SHARD).clamp(1, SHARDS);
+        Self::with_shards(cap, cap / PLACES_PER_SHARD)
+    }
+
+    /// As [`new`](Self::new), over `shards` locks (1 to 16).
+    pub(crate) fn with_shards(cap: usize, shards: usize) -> Self {
         let shard = || {
             Shard(Mutex::new(Ring {
                 entries: Vec::new(),
                 hand: 0,
             }))
         };
+        let shards = shards.clamp(1, SHARDS);
         Self {
             map: M::default(),
             shards: std::iter::repeat_with(shard).take(shards).collect(),
-            cap,
+            cap: cap.max(1),
             len: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),

@@ -129,16 +129,16 @@ fn loom_keyed_same_key() {
     });
 }
 
-/// Two insertions race for the last place.
+/// Two insertions under different locks race for the last place.
 #[test]
 fn loom_keyed_last_place() {
     model(3, || {
-        let limits = Arc::new(Limits::new(1));
+        let limits = Arc::new(Limits::with_shards(1, 2));
         let user = {
             let limits = Arc::clone(&limits);
-            thread::spawn(move || take(&limits, 2, 0))
+            thread::spawn(move || take(&limits, 1 << 64, 0))
         };
-        let mine = take(&limits, 1, 0);
+        let mine = take(&limits, 0, 0);
         let yours = user.join().unwrap();
         assert!(mine.is_ok() != yours.is_ok(), "{mine:?} {yours:?}");
         assert_eq!((limits.len(), limits.overflowed()), (1, 1));

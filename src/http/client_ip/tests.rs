@@ -157,6 +157,7 @@ fn forwarded_by_rfc_7239() {
         ),
         (1, &["for=\"1.1.1.1:_hid\""], "1.1.1.1"),
         (1, &["for=\"1\\.1.1.1\""], "1.1.1.1"),
+        (1, &["for=1.1.1.1;host=\"a, \\\"b\""], "1.1.1.1"),
         (1, &["for=1.1.1.1;host=\"a\\\", for=6.6.6.6\""], "1.1.1.1"),
         // Hidden, missing, said twice or malformed: as far as the last good one.
         (1, &["for=_hidden"], "9.9.9.9"),

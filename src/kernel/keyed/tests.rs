@@ -46,7 +46,9 @@ fn take(word: &Word, now: u64, cost: u64) -> Option<bool> {
 }
 
 fn key(id: u64) -> KeyId {
-    KeyId::from_u128(u128::from(id) << 64 | u128::from(id))
+    // The low half picks the bucket: small numbers as they are would all meet in one.
+    let low = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    KeyId::from_u128(u128::from(id) << 64 | u128::from(low))
 }
 
 fn with(keyed: &Keyed<Word>, id: KeyId, now: u64, cost: u64) -> Result<bool, Overflow> {
@@ -130,22 +132,26 @@ fn threads_agree_on_one_state_per_key() {
                     // One tick for all threads of a round: grants are compared by rounds.
                     barrier.wait();
                     let now = round as u64 * 10;
-                    for _ in 0..48 {
+                    for op in 0..48 {
                         random ^= random << 13;
                         random ^= random >> 7;
                         random ^= random << 17;
-                        let id = usize::try_from(random % KEYS as u64).unwrap();
-                        let granted = keyed.with(
-                            key(id as u64),
-                            Tick::from_nanos(now),
-                            || {
-                                let before = states[id].fetch_add(1, Ordering::AcqRel);
-                                over.fetch_or(before > 0, Ordering::Relaxed);
-                                Counted(Word::default(), &states[id])
-                            },
-                            |state| take(&state.0, now, COST),
-                        );
-                        if granted == Ok(true) {
+                        // All at the same key first, then each at its own.
+                        let id = if op == 0 { round as u64 } else { random } % KEYS as u64;
+                        let id = usize::try_from(id).unwrap();
+                        let make = || {
+                            let before = states[id].fetch_add(1, Ordering::AcqRel);
+                            over.fetch_or(before > 0, Ordering::Relaxed);
+                            Counted(Word::default(), &states[id])
+                        };
+                        // A panic must not leave the others at the barrier.
+                        let granted = catch_unwind(AssertUnwindSafe(|| {
+                            keyed.with(key(id as u64), Tick::from_nanos(now), make, |state| {
+                                take(&state.0, now, COST)
+                            })
+                        }));
+                        over.fetch_or(granted.is_err(), Ordering::Relaxed);
+                        if matches!(granted, Ok(Ok(true))) {
                             grants[id * ROUNDS + round].fetch_add(1, Ordering::Relaxed);
                         }
                         let len = keyed.len().max(keyed.map.0.len());
@@ -180,7 +186,7 @@ fn resident() -> Option<usize> {
     Some(pages * 4096)
 }
 
-/// How many keys a flood has: a million, or what `KEEP_FLOOD` says.
+/// How many keys a flood has: a million, or what `KEEP_FLOOD` says (then run the test alone).
 fn flood() -> u64 {
     std::env::var("KEEP_FLOOD")
         .ok()
@@ -196,19 +202,44 @@ fn fault_050_flood_is_bounded() {
     const HOT: u64 = 1_000;
     const BYTES_PER_ENTRY: usize = 200;
 
+    /// Counts the states whose memory is not given back yet.
+    struct Tracked<'a>(Word, &'a AtomicI64);
+    impl Evict for Tracked<'_> {
+        fn try_retire(&self, now: Tick) -> bool {
+            self.0.try_retire(now)
+        }
+    }
+    impl Drop for Tracked<'_> {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    let held: &'static AtomicI64 = Box::leak(Box::default());
     let space = KeySpace::new();
     let id = |n: u64| space.id(&value(|n: &u64| Some(*n)), &n).unwrap();
-    let keyed = Keyed::new(CAP);
+    let keyed: Keyed<Tracked<'static>> = Keyed::new(CAP);
+    let with = |n, now, cost| {
+        let make = || {
+            held.fetch_add(1, Ordering::Relaxed);
+            Tracked(Word::default(), held)
+        };
+        keyed.with(id(n), Tick::from_nanos(now), make, |state| {
+            take(&state.0, now, cost)
+        })
+    };
     let before = resident();
     // Penalised far beyond the flood, each with a state that differs from a fresh one.
     for hot in 0..HOT {
-        assert_eq!(with(&keyed, id(hot), 0, u64::MAX / 2), Ok(true));
+        assert_eq!(with(hot, 0, u64::MAX / 2), Ok(true));
     }
     // Each key of the flood is busy for as long as 40,000 others take: idle ones are rare.
+    let mut most_held = 0;
     for n in 0..flood() {
-        let _ = with(&keyed, id(HOT + n), n, 40_000);
+        let _ = with(HOT + n, n, 40_000);
         if n % 1024 == 0 {
-            assert!(keyed.len() <= CAP && entries(&keyed) <= CAP);
+            assert!(keyed.len() <= CAP);
+            most_held = most_held.max(held.load(Ordering::Relaxed));
         }
     }
     assert_eq!(keyed.len(), CAP);
@@ -216,20 +247,15 @@ fn fault_050_flood_is_bounded() {
     assert!(keyed.evicted() + keyed.overflowed() + CAP as u64 >= flood() + HOT);
     assert!(keyed.evicted() > flood() / 2, "{keyed:?}");
     for hot in 0..HOT {
-        assert_eq!(
-            with(&keyed, id(hot), flood(), 1),
-            Ok(false),
-            "a penalty was evicted"
-        );
+        assert_eq!(with(hot, flood(), 1), Ok(false), "a penalty was evicted");
     }
-    if let (Some(before), Some(after)) = (before, resident()) {
+    // Removed states go soon after. Lookups of other tests, paused midway, may hold them up.
+    assert!(most_held <= 2 * CAP as i64, "{most_held} states in memory");
+    // The process's memory means something only if no other test runs in it.
+    if let (Ok(_), Some(before), Some(after)) = (std::env::var("KEEP_FLOOD"), before, resident()) {
         let grown = after.saturating_sub(before);
-        // Other tests of this process may allocate meanwhile: 16 MiB are theirs.
-        println!("{} bytes of resident memory per entry", grown / CAP);
-        assert!(
-            grown <= CAP * BYTES_PER_ENTRY * 11 / 10 + (16 << 20),
-            "{grown} bytes"
-        );
+        println!("{} bytes per entry, {most_held} states", grown / CAP);
+        assert!(grown <= CAP * BYTES_PER_ENTRY * 11 / 10, "{grown} bytes");
     }
 }
 
@@ -265,7 +291,7 @@ fn the_hand_reaches_every_entry() {
             Ok(true)
         );
     }
-    let refused = (200..)
+    let refused = (200..400)
         .take_while(|&n| with(&keyed, key(n), 10, 1000).is_err())
         .count();
     assert_eq!(refused, 131 / PROBES);
