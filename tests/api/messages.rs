@@ -37,7 +37,7 @@ fn the_messages_name_the_way_out() {
         "{error}"
     );
     let key = of("key");
-    assert!(key.contains("is not a key"), "{key}");
+    assert!(key.contains("cannot read a key from `u32`"), "{key}");
     let cost = of("cost");
     assert!(cost.contains("cannot tell the cost of `u32`"), "{cost}");
     assert!(cost.contains("cost::by("), "{cost}");

@@ -1,6 +1,7 @@
 //! Everybody else, each at its leanest.
 
 use std::num::NonZeroU32;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock, MonotonicClock};
@@ -71,13 +72,14 @@ pub(crate) const ROWS: &[Row] = &[
         of(LoadShed::new(full(ConcurrencyLimit::new(Inner, 1))), ready)
     }),
     row("bulkhead, refuse", RESILIENCE, || {
-        let mut first = limited(1).layer(Once);
-        // Never ends, so its permit never comes back.
-        std::mem::drop(tokio::spawn(async move {
-            let _ = first.call(0);
-            std::future::pending::<()>().await;
-        }));
-        of(limited(1).layer(Inner), ready)
+        let layer = limited(1);
+        let mut first = layer.layer(Once);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Service::<u64>::poll_ready(&mut first, &mut cx).is_ready());
+        // Polled once and never again: its permit never comes back.
+        let future = Box::leak(Box::new(first.call(0)));
+        assert!(future.as_mut().poll(&mut cx).is_pending());
+        of(layer.layer(Inner), ready)
     }),
     Row {
         shared: false,
@@ -132,7 +134,7 @@ pub(crate) const ROWS: &[Row] = &[
 /// The only permit is with a clone that nobody calls.
 fn full<S: Service<u64> + Clone>(service: ConcurrencyLimit<S>) -> ConcurrencyLimit<S> {
     let mut idle = service.clone();
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut cx = Context::from_waker(Waker::noop());
     assert!(idle.poll_ready(&mut cx).is_ready());
     Box::leak(Box::new(idle));
     service
