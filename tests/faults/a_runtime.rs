@@ -1,0 +1,1 @@
+//! A. Callbacks that panic, panics in drops, tasks and runtimes that end.
