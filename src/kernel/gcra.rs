@@ -241,7 +241,9 @@ impl Gcra {
                 }
                 continue;
             }
+            // At the end of time there is no later: still it is a wait.
             let wait = quota.time(earliest).saturating_since(now);
+            let wait = wait.max(Duration::from_nanos(1));
             let mut reserved = None;
             if wait <= patience && next - units <= quota.ahead {
                 if !self.swap(tat, next) {
