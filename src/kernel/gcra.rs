@@ -251,7 +251,10 @@ impl Gcra {
                 }
                 continue;
             }
+            // Never zero, even where time stands still at the end of the word:
+            // who offers no patience must not get a reservation.
             let wait = quota.time(earliest).saturating_since(now);
+            let wait = wait.max(Duration::from_nanos(1));
             let mut reserved = None;
             if wait <= patience && next - up <= quota.ahead {
                 if !self.swap(tat, next) {
