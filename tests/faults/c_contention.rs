@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use tower::{Layer, Service};
+use tower::Layer;
 use tower_keep::Setup;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::classify::Outcome;
