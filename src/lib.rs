@@ -1,9 +1,98 @@
-//! Tower middleware for resilience and scaling.
+//! Tower middleware for resilience and scaling: layers that stack, over one
+//! clock and one core of metrics, with no lock and no allocation on the hot
+//! path.
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::{Router, routing::get};
+//! use tower::ServiceBuilder;
+//! use tower_keep::bulkhead::{self, BulkheadLayer};
+//! use tower_keep::throttle::{self, ThrottleLayer};
+//! use tower_keep::timeout::{self, TimeoutLayer};
+//!
+//! let stack = ServiceBuilder::new()
+//!     .layer(ThrottleLayer::new(throttle::Policy::per_second(1_000)?))
+//!     .layer(BulkheadLayer::new(bulkhead::Policy::max_concurrent(200)?))
+//!     .layer(TimeoutLayer::new(timeout::Policy::deadline(Duration::from_secs(2))?));
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(tower_keep::respond(stack));
+//! # let _ = app;
+//! # Ok::<(), tower_keep::PolicyError>(())
+//! ```
+//!
+//! # Creed, in this order
+//! 1. **Never make things worse.** Around a healthy service the default policies
+//!    change no response, error, order or frame.
+//! 2. **Correct.** Every admission is released exactly once, whatever is
+//!    dropped, aborted or panics.
+//! 3. **Bounded.** Memory, queues and waits have a cap that the policy states.
+//! 4. **Cancel-safe.** Every future may be dropped at any poll.
+//! 5. **Observable.** Every decision is counted and explained, and an operator
+//!    can overrule it.
+//! 6. **Fast.** No heap allocation and no lock on the admit path; one or two
+//!    atomic writes; as few clock readings as possible.
+//!
+//! # Patterns
+//! | module | what it bounds |
+//! |---|---|
+#![cfg_attr(
+    feature = "timeout",
+    doc = "| [`timeout`] | how long a caller waits: attempt, deadline, readiness, bodies, connecting |"
+)]
+#![cfg_attr(
+    feature = "bulkhead",
+    doc = "| [`bulkhead`] | calls in flight at once: shed, queue, backpressure |"
+)]
+#![cfg_attr(
+    feature = "throttle",
+    doc = "| [`throttle`] | requests in a given time: for all, or per key |"
+)]
+//!
+//! # What they share
+//! | module | what for |
+//! |---|---|
+//! | [`error`] | how a layer says no in the error type you have |
+//! | [`deadline`] | how much time the caller has left, wherever you are |
+//! | [`classify`] | how a call ended |
+//! | [`release`] | whether an admission ends with the head or with the body |
+//! | [`key`] | who a request counts for, and how much |
+//! | [`registry`] | names, clocks, listeners; what all layers report |
+//! | [`event`] | what they tell while they work |
+//! | [`policy`] | policies that are valid once they exist |
+//! | [`clock`] | the only place that reads the time |
+#![cfg_attr(
+    feature = "http",
+    doc = "| [`http`] | answers for refusals, tracked bodies, quota headers, client addresses |"
+)]
+#![cfg_attr(
+    feature = "test-util",
+    doc = "| `test_util` | a manual clock and scripted services, for your tests too |"
+)]
+//!
+//! Longer texts: [in which order to stack](docs::order), [errors](docs::errors),
+//! [cancel safety](docs::cancel_safety), [what is shared](docs::sharing),
+//! [tuning](docs::tuning), [testing](docs::testing).
+//!
+//! # Features
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
+//! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
+//! | `metrics` | no | a listener that feeds the `metrics` facade |
+//! | `serde` | no | policies from files, reports to JSON |
+//! | `tsc` | no | a clock that reads the time stamp counter |
+//! | `full` | no | all of the above |
+//! | `test-util` | no | the manual clock, probes, scripted services |
+//!
+//! All of them only add. The oldest Rust that works is 1.90.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod classify;
 pub mod clock;
 pub mod deadline;
+pub mod docs;
 pub mod error;
 pub mod event;
 #[cfg(feature = "http")]
@@ -33,3 +122,8 @@ pub use http::{respond, respond_or};
 pub use lift::{Lift, LiftLayer};
 pub use policy::{Override, PolicyError};
 pub use registry::{Registry, Setup};
+
+/// The README's snippets compile and run.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

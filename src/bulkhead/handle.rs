@@ -1,23 +1,21 @@
 //! A bulkhead from outside: to watch it, to steer it, and for code that is no
 //! Tower service.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::policy::Policy;
 use super::queue::Wait;
 use super::state::{State, Token};
 #[cfg(doc)]
 use crate::RejectionKind;
 use crate::classify::Outcome;
-use crate::error::{LayerId, Rejection};
+use crate::error::Rejection;
 use crate::kernel::guard::{Guard, through};
+use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::policy::Override;
 use crate::release::{Admission, sealed};
 
 /// A bulkhead from outside. Clones are the same bulkhead.
@@ -52,50 +50,25 @@ pub struct Snapshot {
     pub rejected: u64,
     /// Calls that were admitted after a wait.
     pub waited: u64,
-    /// Calls that were admitted beyond the limit under [`Override::Bypass`].
+    /// Calls that were admitted beyond the limit under [`Override::Bypass`](crate::Override::Bypass).
     pub bypassed: u64,
 }
 
+steers! {
+    State,
+    {
+        /// Calls in flight beyond a lower limit finish undisturbed; callers in the
+        /// queue keep their places.
+        update
+    }
+    {
+        /// Under [`Override::Bypass`](crate::Override::Bypass) calls beyond the limit
+        /// are admitted and counted.
+        set_override
+    }
+}
+
 impl Handle {
-    pub(super) fn new(state: Shared<State>) -> Self {
-        Self { state }
-    }
-
-    /// The layer, as in a [`Rejection`].
-    #[must_use]
-    pub fn id(&self) -> LayerId {
-        self.state.core.id()
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.state.core.name()
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        self.state.snapshot()
-    }
-
-    /// The policy in force.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        self.state.policy()
-    }
-
-    /// Another policy from now on. Calls in flight beyond a lower limit finish
-    /// undisturbed; callers in the queue keep their places.
-    pub fn update(&self, policy: Policy) {
-        self.state.update(policy);
-    }
-
-    /// Overrules the policy, until it is called with [`Override::None`].
-    pub fn set_override(&self, order: Override) {
-        self.state.core.set_order(order);
-    }
-
     /// A permit for one call of something that is no Tower service, now or not
     /// at all. It is held until it is dropped; [`Permit::finish`] says how the
     /// call ended.
@@ -113,7 +86,7 @@ impl Handle {
     /// As there.
     pub fn admit_weighted(&self, weight: u32) -> Result<Permit, Rejection> {
         let token = self.state.admit(weight.max(1))?;
-        Ok(Permit::new(self.state.clone(), token))
+        Ok(Permit::new(&self.state, token))
     }
 
     /// A permit for one call, in the policy's queue if need be.
@@ -131,15 +104,6 @@ impl Handle {
         Acquire {
             wait: Wait::start(&self.state, weight.max(1)),
         }
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("bulkhead::Handle")
-            .field("name", &self.name())
-            .field("snapshot", &self.snapshot())
-            .finish()
     }
 }
 
@@ -173,7 +137,7 @@ pub struct Permit(Guard<State>);
 
 impl Permit {
     #[inline]
-    pub(super) fn new(state: Shared<State>, token: Token) -> Self {
+    pub(super) fn new(state: &Shared<State>, token: Token) -> Self {
         Self(Guard::new(state, token))
     }
 

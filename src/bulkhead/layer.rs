@@ -1,15 +1,14 @@
 //! Makes bulkheads that share one limit.
 
-use std::fmt;
 use std::marker::PhantomData;
 
 use tower_layer::Layer;
 
-use super::handle::Handle;
 use super::policy::Policy;
 use super::service::{Backpressure, Bulkhead, Queue, Shed};
 use super::state::State;
 use crate::classify::ErrorsOnly;
+use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
 use crate::registry::Setup;
 use crate::release::OnHead;
@@ -78,12 +77,6 @@ impl<M, R, C> BulkheadLayer<M, R, C> {
             kind: PhantomData,
         }
     }
-
-    /// The limit from outside.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(self.state.clone())
-    }
 }
 
 impl<M, R, C: Clone> Clone for BulkheadLayer<M, R, C> {
@@ -96,13 +89,7 @@ impl<M, R, C: Clone> Clone for BulkheadLayer<M, R, C> {
     }
 }
 
-impl<M, R, C> fmt::Debug for BulkheadLayer<M, R, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BulkheadLayer")
-            .field("name", &self.state.core.name())
-            .finish_non_exhaustive()
-    }
-}
+has_handle!(BulkheadLayer<M, R, C>);
 
 impl<S, M, R, C: Clone> Layer<S> for BulkheadLayer<M, R, C> {
     type Service = Bulkhead<S, M, R, C>;

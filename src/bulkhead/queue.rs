@@ -64,7 +64,7 @@ impl Place {
         // From here the permits are the token's: nothing below may lose it.
         let wait = self.state.core.clock().now().saturating_since(self.since);
         let token = self.state.waited(self.permits, wait);
-        Poll::Ready(Permit::new(self.state.clone(), token))
+        Poll::Ready(Permit::new(&self.state, token))
     }
 
     fn leave(&mut self) {
@@ -101,7 +101,7 @@ pin_project! {
 impl Wait {
     pub(super) fn start(state: &Shared<State>, permits: u32) -> Self {
         let result = match state.try_admit(permits) {
-            Ok(token) => Ok(Permit::new(state.clone(), token)),
+            Ok(token) => Ok(Permit::new(state, token)),
             Err(Some(rejection)) => Err(rejection),
             Err(None) => match Self::queue(state, permits) {
                 Ok(wait) => return wait,

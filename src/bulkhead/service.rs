@@ -1,6 +1,5 @@
 //! The service, in its three kinds of admission.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +11,8 @@ use super::queue::{Place, QueueFuture, Wait};
 use super::state::State;
 use crate::classify::{Classify, ErrorsOnly};
 use crate::error::{AsRejection, RejectionKind};
-use crate::kernel::ready::{Readied, Readiness};
+use crate::kernel::macros::wraps_service;
+use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
 use crate::release::{OnHead, Release};
 
@@ -57,35 +57,6 @@ impl<S, M, R, C> Bulkhead<S, M, R, C> {
             kind: PhantomData,
         }
     }
-
-    /// The wrapped service.
-    pub fn get_ref(&self) -> &S {
-        self.inner.get_ref()
-    }
-
-    /// The wrapped service, to change it.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.inner.get_mut()
-    }
-
-    /// The wrapped service, without the limit.
-    pub fn into_inner(self) -> S {
-        self.inner.into_inner()
-    }
-
-    /// Whether the inner service may be called, or what to answer instead.
-    #[inline]
-    fn check<Req>(&mut self) -> Result<(), S::Error>
-    where
-        S: Service<Req>,
-        S::Error: AsRejection,
-    {
-        match self.inner.check() {
-            Readiness::Ready => Ok(()),
-            Readiness::Failed(error) => Err(error),
-            Readiness::NotReady => Err(self.state.reject(RejectionKind::NotReady).into()),
-        }
-    }
 }
 
 /// A clone shares the limit; what the original had reserved stays there.
@@ -101,14 +72,7 @@ impl<S: Clone, M, R, C: Clone> Clone for Bulkhead<S, M, R, C> {
     }
 }
 
-impl<S: fmt::Debug, M, R, C> fmt::Debug for Bulkhead<S, M, R, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bulkhead")
-            .field("name", &self.state.core.name())
-            .field("inner", self.inner.get_ref())
-            .finish_non_exhaustive()
-    }
-}
+wraps_service!(Bulkhead<S, M, R, C>);
 
 impl<S, R, C, Req> Service<Req> for Bulkhead<S, Shed, R, C>
 where
@@ -128,12 +92,13 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Err(error) = self.check() {
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
+        if let Err(error) = self.inner.check(not_ready) {
             return BulkheadFuture::refused(error);
         }
         match self.state.admit(1) {
             Ok(token) => {
-                let permit = Permit::new(self.state.clone(), token);
+                let permit = Permit::new(&self.state, token);
                 let classify = self.classify.clone();
                 BulkheadFuture::call(permit, classify, || self.inner.call(request))
             }
@@ -160,7 +125,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Err(error) = self.check() {
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
+        if let Err(error) = self.inner.check(not_ready) {
             return QueueFuture::called(BulkheadFuture::refused(error));
         }
         let classify = self.classify.clone();
@@ -200,7 +166,7 @@ where
         }
         if let Reserved::Nothing = self.reserved {
             self.reserved = match self.state.try_admit(1) {
-                Ok(token) => Reserved::Permit(Permit::new(self.state.clone(), token)),
+                Ok(token) => Reserved::Permit(Permit::new(&self.state, token)),
                 // `call` will say so: an error here means that the service is dead.
                 Err(Some(_)) => return Poll::Ready(Ok(())),
                 Err(None) => {
@@ -220,14 +186,15 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Err(error) = self.check() {
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
+        if let Err(error) = self.inner.check(not_ready) {
             return BulkheadFuture::refused(error);
         }
         let permit = match std::mem::take(&mut self.reserved) {
             Reserved::Permit(permit) => permit,
             // Called without waiting for readiness.
             Reserved::Nothing | Reserved::Place(_) => match self.state.admit(1) {
-                Ok(token) => Permit::new(self.state.clone(), token),
+                Ok(token) => Permit::new(&self.state, token),
                 Err(rejection) => return BulkheadFuture::refused(rejection.into()),
             },
         };

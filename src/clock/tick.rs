@@ -36,6 +36,12 @@ impl Tick {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
+    /// As [`saturating_add`](Self::saturating_add), of nanoseconds.
+    #[inline]
+    pub(crate) fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// `duration` before this point, at least [`Tick::ZERO`].
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {

@@ -324,7 +324,11 @@ impl Gcra {
             return;
         }
         let old_scale = self.scale.load(Ordering::Relaxed);
-        let lacks = tat.saturating_sub(units(old_scale, now).1);
+        // A new bucket has no units yet, and lacks nothing.
+        let lacks = match old_scale {
+            0 => 0,
+            scale => tat.saturating_sub(units(scale, now).1),
+        };
         let up = quota
             .shift
             .saturating_sub(self.shift.load(Ordering::Relaxed));

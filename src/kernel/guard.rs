@@ -2,8 +2,9 @@
 //! exactly once.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::shared::{Pooled, Shared};
+use super::shared::{Pooled, Shared, give_back, lend};
 use crate::classify::{Failure, Outcome};
 
 /// A state that hands out admissions.
@@ -20,16 +21,16 @@ pub trait Settle: Pooled {
 /// that is dropped without it was cancelled, or its thread is panicking.
 #[must_use = "an admission ends when its guard is dropped"]
 pub struct Guard<T: Settle> {
-    state: Option<Shared<T>>,
+    state: Option<Arc<T>>,
     token: T::Token,
 }
 
 impl<T: Settle> Guard<T> {
     /// Takes over the duty to settle `token`.
     #[inline]
-    pub fn new(state: Shared<T>, token: T::Token) -> Self {
+    pub fn new(state: &Shared<T>, token: T::Token) -> Self {
         Self {
-            state: Some(state),
+            state: Some(lend(state.arc())),
             token,
         }
     }
@@ -39,6 +40,7 @@ impl<T: Settle> Guard<T> {
     pub fn finish(&mut self, outcome: Outcome) {
         if let Some(state) = self.state.take() {
             state.settle(self.token, outcome);
+            give_back(state);
         }
     }
 

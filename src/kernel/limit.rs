@@ -54,10 +54,10 @@ impl Limit {
         Self::with_stripes(limit, stripes())
     }
 
-    /// A limit over `count` stripes (at least one).
+    /// A limit over `count` stripes, rounded up to a power of two.
     #[must_use]
     pub fn with_stripes(limit: u32, count: usize) -> Self {
-        let stripes: Box<[_]> = (0..count.max(1))
+        let stripes: Box<[_]> = (0..count.max(1).next_power_of_two())
             .map(|_| Padded(AtomicU64::new(0)))
             .collect();
         let new = Self {
@@ -86,8 +86,8 @@ impl Limit {
 
     #[inline]
     fn own(&self, thread: usize) -> usize {
-        // Threads that are being torn down share the last stripe.
-        thread % self.stripes.len()
+        // A power of two, so that this is no division.
+        thread & (self.stripes.len() - 1)
     }
 
     /// Takes `n` permits, or none.
@@ -146,7 +146,7 @@ impl Limit {
         let count = self.stripes.len();
         let mut got = 0;
         for step in 0..count.saturating_mul(2) {
-            got += self.take((own + step) % count, 1, want - got);
+            got += self.take(self.own(own + step), 1, want - got);
             if got == want {
                 return true;
             }

@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod keyed;
 pub mod limit;
 pub mod live;
+pub(crate) mod macros;
 pub mod ready;
 pub mod shared;
 pub(crate) mod sync;

@@ -4,22 +4,13 @@ use std::task::{Context, Poll, Waker};
 
 use tower_service::Service;
 
+use crate::error::{AsRejection, Rejection};
+
 /// A service that is called only when it is ready. A clone is not.
 #[derive(Debug)]
 pub struct Readied<S> {
     inner: S,
     ready: bool,
-}
-
-/// Whether [`Readied::call`] is allowed.
-#[derive(Debug)]
-pub enum Readiness<E> {
-    /// It is.
-    Ready,
-    /// It is not, and whoever called did not wait for it.
-    NotReady,
-    /// The service has failed.
-    Failed(E),
 }
 
 impl<S: Clone> Clone for Readied<S> {
@@ -75,28 +66,30 @@ impl<S> Readied<S> {
         poll
     }
 
-    /// Whether it may be called now. Somebody who calls without having waited
-    /// is not refused for the form of it: the service is asked once.
+    /// Whether it may be called now, or what to answer instead. Somebody who calls
+    /// without having waited is not refused for the form of it: the service is
+    /// asked once.
     #[inline]
-    pub fn check<Req>(&mut self) -> Readiness<S::Error>
+    pub fn check<Req>(&mut self, refuse: impl FnOnce() -> Rejection) -> Result<(), S::Error>
     where
         S: Service<Req>,
+        S::Error: AsRejection,
     {
         if self.ready {
-            return Readiness::Ready;
+            return Ok(());
         }
-        self.ask()
+        self.ask(refuse)
     }
 
     #[cold]
-    fn ask<Req>(&mut self) -> Readiness<S::Error>
+    fn ask<Req>(&mut self, refuse: impl FnOnce() -> Rejection) -> Result<(), S::Error>
     where
         S: Service<Req>,
+        S::Error: AsRejection,
     {
         match self.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => Readiness::Ready,
-            Poll::Ready(Err(error)) => Readiness::Failed(error),
-            Poll::Pending => Readiness::NotReady,
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(refuse().into()),
         }
     }
 

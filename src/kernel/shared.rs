@@ -7,25 +7,30 @@
 //! A state can therefore outlive its last handle until the slot is taken by
 //! another state or the thread ends; so it must hold no client, socket or task.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// States that one thread keeps spare handles of, per type.
-const SLOTS: usize = 8;
-/// Spare handles per state: the calls that are in flight on a thread rise and
-/// fall by about this many between two busy moments.
+/// Places for states of one type, per thread. A state has one place, by its
+/// address; one that finds it taken drives the other out.
+const PLACES: usize = 8;
+/// Spare handles behind the first: the calls that are in flight on a thread rise
+/// and fall by about this many between two busy moments.
 const SPARES: usize = 16;
 
 /// The spare handles of one thread for states of type `T`.
-#[derive(Debug)]
 pub struct Pool<T> {
-    slots: [Slot<T>; SLOTS],
+    places: [Place<T>; PLACES],
 }
 
-#[derive(Debug)]
-struct Slot<T> {
+struct Place<T> {
+    /// Nearly every call is served from here.
+    first: Cell<Option<Arc<T>>>,
+    more: RefCell<Stack<T>>,
+}
+
+struct Stack<T> {
     len: usize,
     spares: [Option<Arc<T>>; SPARES],
 }
@@ -36,73 +41,101 @@ impl<T> Pool<T> {
     #[allow(clippy::new_without_default)] // must be const
     pub const fn new() -> Self {
         Self {
-            slots: [const {
-                Slot {
-                    len: 0,
-                    spares: [const { None }; SPARES],
+            places: [const {
+                Place {
+                    first: Cell::new(None),
+                    more: RefCell::new(Stack {
+                        len: 0,
+                        spares: [const { None }; SPARES],
+                    }),
                 }
-            }; SLOTS],
+            }; PLACES],
         }
-    }
-
-    fn slot(&mut self, state: *const T) -> &mut Slot<T> {
-        // States lie at least 128 bytes apart. Fibonacci hashing: the top bits.
-        let hash = (state.addr() >> 7).wrapping_mul(0x9E37_79B9);
-        &mut self.slots[(hash >> 16) % SLOTS]
     }
 
     #[inline]
-    fn take(&mut self, state: &Arc<T>) -> Option<Arc<T>> {
-        let slot = self.slot(Arc::as_ptr(state));
-        let top = slot.len.checked_sub(1)?;
-        let same = slot.spares[top]
-            .as_ref()
-            .is_some_and(|spare| Arc::ptr_eq(spare, state));
-        if !same {
-            return None;
-        }
-        slot.len = top;
-        slot.spares[top].take()
+    fn place(&self, state: &Arc<T>) -> &Place<T> {
+        // States lie at least 128 bytes apart. Fibonacci hashing: high bits.
+        let hash = (Arc::as_ptr(state).addr() >> 7).wrapping_mul(0x9E37_79B9);
+        &self.places[(hash >> 16) % PLACES]
     }
 
-    /// Gives back what does not fit: the caller drops it outside the borrow,
-    /// since dropping a state may run code that comes back here.
     #[inline]
-    fn put(&mut self, state: Arc<T>) -> Option<Evicted<T>> {
-        let slot = self.slot(Arc::as_ptr(&state));
-        let same = match slot.len.checked_sub(1) {
-            None => true,
-            Some(top) => slot.spares[top]
-                .as_ref()
-                .is_some_and(|spare| Arc::ptr_eq(spare, &state)),
-        };
-        if same && slot.len < SPARES {
-            slot.spares[slot.len] = Some(state);
-            slot.len += 1;
-            return None;
+    fn take(&self, state: &Arc<T>) -> Option<Arc<T>> {
+        let place = self.place(state);
+        match place.first.take() {
+            Some(spare) if Arc::ptr_eq(&spare, state) => Some(spare),
+            first => place.take_more(state, first),
         }
-        if same {
-            return Some(Evicted::One(state));
+    }
+
+    /// Returns what did not fit, for the caller to drop: dropping a state may
+    /// run code that comes back here.
+    #[inline]
+    fn put(&self, state: Arc<T>) -> Option<Arc<T>> {
+        let place = self.place(&state);
+        match place.first.replace(Some(state)) {
+            None => None,
+            Some(old) => place.put_more(old),
         }
-        // Another state lived here: the newcomer is the busier one.
-        let old = std::mem::replace(&mut slot.spares, [const { None }; SPARES]);
-        slot.spares[0] = Some(state);
-        slot.len = 1;
-        Some(Evicted::All(old))
     }
 }
 
-/// Handles that left the pool. They are only held until they are dropped.
-#[allow(dead_code, clippy::large_enum_variant)]
-enum Evicted<T> {
-    One(Arc<T>),
-    All([Option<Arc<T>>; SPARES]),
+impl<T> fmt::Debug for Pool<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pool")
+    }
+}
+
+impl<T> Place<T> {
+    #[cold]
+    fn take_more(&self, state: &Arc<T>, first: Option<Arc<T>>) -> Option<Arc<T>> {
+        if first.is_some() {
+            // Another state's.
+            self.first.set(first);
+            return None;
+        }
+        let mut more = self.more.try_borrow_mut().ok()?;
+        let top = more.len.checked_sub(1)?;
+        if !more.spares[top]
+            .as_ref()
+            .is_some_and(|spare| Arc::ptr_eq(spare, state))
+        {
+            return None;
+        }
+        more.len = top;
+        more.spares[top].take()
+    }
+
+    #[cold]
+    fn put_more(&self, old: Arc<T>) -> Option<Arc<T>> {
+        let Ok(mut more) = self.more.try_borrow_mut() else {
+            return Some(old);
+        };
+        let len = more.len;
+        if len == SPARES {
+            return Some(old);
+        }
+        let top = len.checked_sub(1).and_then(|top| more.spares[top].as_ref());
+        if top.is_some_and(|spare| !Arc::ptr_eq(spare, &old)) {
+            // Left over from a state that was driven out: its turn to go.
+            let stale = std::mem::replace(&mut more.spares, [const { None }; SPARES]);
+            more.spares[0] = Some(old);
+            more.len = 1;
+            drop(more);
+            drop(stale);
+            return None;
+        }
+        more.spares[len] = Some(old);
+        more.len = len + 1;
+        None
+    }
 }
 
 /// A state that has a pool in each thread.
 pub trait Pooled: Sized + Send + Sync + 'static {
     /// Runs `f` on this thread's pool; `None` while the thread is torn down.
-    fn with_pool<R>(f: impl FnOnce(&RefCell<Pool<Self>>) -> R) -> Option<R>;
+    fn with_pool<R>(f: impl FnOnce(&Pool<Self>) -> R) -> Option<R>;
 }
 
 /// Implements [`Pooled`] for a concrete type.
@@ -110,12 +143,10 @@ macro_rules! pooled {
     ($state:ty) => {
         impl $crate::kernel::shared::Pooled for $state {
             #[inline]
-            fn with_pool<R>(
-                f: impl FnOnce(&std::cell::RefCell<$crate::kernel::shared::Pool<Self>>) -> R,
-            ) -> Option<R> {
+            fn with_pool<R>(f: impl FnOnce(&$crate::kernel::shared::Pool<Self>) -> R) -> Option<R> {
                 thread_local! {
-                    static POOL: std::cell::RefCell<$crate::kernel::shared::Pool<$state>> =
-                        const { std::cell::RefCell::new($crate::kernel::shared::Pool::new()) };
+                    static POOL: $crate::kernel::shared::Pool<$state> =
+                        const { $crate::kernel::shared::Pool::new() };
                 }
                 POOL.try_with(f).ok()
             }
@@ -124,34 +155,41 @@ macro_rules! pooled {
 }
 pub(crate) use pooled;
 
-/// A handle on a layer's state.
+/// Another `Arc` of the same state, from the pool if it has one.
+#[inline]
+pub fn lend<T: Pooled>(state: &Arc<T>) -> Arc<T> {
+    T::with_pool(|pool| pool.take(state))
+        .flatten()
+        .unwrap_or_else(|| Arc::clone(state))
+}
+
+/// The end of what [`lend`] gave.
+#[inline]
+pub fn give_back<T: Pooled>(state: Arc<T>) {
+    // While the thread is torn down there is no pool: the closure is dropped,
+    // and the state with it.
+    drop(T::with_pool(move |pool| pool.put(state)));
+}
+
+/// A handle on a layer's state, for services, which are cloned and dropped per
+/// connection or even per call.
 pub struct Shared<T: Pooled> {
     /// Empty only inside `drop`.
     state: Option<Arc<T>>,
 }
 
 impl<T: Pooled> Shared<T> {
-    /// Takes ownership of the state.
-    pub fn new(state: T) -> Self {
-        Self::from_arc(Arc::new(state))
-    }
-
     /// A handle on a state that others hold as an `Arc`.
     pub fn from_arc(state: Arc<T>) -> Self {
         Self { state: Some(state) }
     }
 
-    /// An `Arc` of the same state, for those who keep it longer than a call.
-    #[must_use]
-    pub fn to_arc(&self) -> Arc<T> {
-        Arc::clone(self.arc())
-    }
-
+    /// The state, to lend it to a call.
     #[inline]
-    fn arc(&self) -> &Arc<T> {
+    pub fn arc(&self) -> &Arc<T> {
         match &self.state {
             Some(state) => state,
-            // `state` is taken in `drop` only, after which nobody has a `&self`.
+            // It is taken in `drop` only, after which nobody has a `&self`.
             None => unreachable!("a handle is used after its drop"),
         }
     }
@@ -168,9 +206,7 @@ impl<T: Pooled> Deref for Shared<T> {
 impl<T: Pooled> Clone for Shared<T> {
     #[inline]
     fn clone(&self) -> Self {
-        let state = self.arc();
-        let spare = T::with_pool(|pool| pool.try_borrow_mut().ok()?.take(state)).flatten();
-        Self::from_arc(spare.unwrap_or_else(|| Arc::clone(state)))
+        Self::from_arc(lend(self.arc()))
     }
 }
 
@@ -178,11 +214,7 @@ impl<T: Pooled> Drop for Shared<T> {
     #[inline]
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
-            // `None`: the thread is ending or the pool is in use; the closure
-            // was dropped with the state, which is all there is to do.
-            let evicted =
-                T::with_pool(move |pool| pool.try_borrow_mut().ok().and_then(|mut p| p.put(state)));
-            drop(evicted);
+            give_back(state);
         }
     }
 }

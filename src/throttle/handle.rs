@@ -1,15 +1,13 @@
 //! A throttle from outside: to watch it, to steer it, and for code that is no
 //! Tower service.
 
-use std::fmt;
 use std::time::Duration;
 
-use super::policy::Policy;
 use super::state::{Draw, State};
-use crate::error::{LayerId, Rejection};
+use crate::error::Rejection;
+use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
 use crate::key::{Key, NoKey};
-use crate::policy::Override;
 
 /// A throttle from outside. Clones are the same throttle.
 #[derive(Clone)]
@@ -36,7 +34,7 @@ pub struct Snapshot {
     pub waited: u64,
     /// Requests that were dropped while they waited.
     pub cancelled: u64,
-    /// Requests that [`Override::Bypass`] let through.
+    /// Requests that [`Override::Bypass`](crate::Override::Bypass) let through.
     pub bypassed: u64,
     /// Keys that have a bucket.
     pub keys: u64,
@@ -46,46 +44,21 @@ pub struct Snapshot {
     pub keys_overflowed: u64,
 }
 
+steers! {
+    State,
+    {
+        /// What a bucket lacks is kept as a number of requests: the new rate refills
+        /// it, and nothing is given for the change. `max_keys` stays as it was.
+        update
+    }
+    {
+        /// Under [`Override::Bypass`](crate::Override::Bypass) requests over the rate
+        /// are admitted and counted.
+        set_override
+    }
+}
+
 impl Handle {
-    pub(super) fn new(state: Shared<State>) -> Self {
-        Self { state }
-    }
-
-    /// The layer, as in a [`Rejection`].
-    #[must_use]
-    pub fn id(&self) -> LayerId {
-        self.state.core.id()
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.state.core.name()
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        self.state.snapshot()
-    }
-
-    /// The policy in force.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        self.state.policy()
-    }
-
-    /// Another policy from now on. What a bucket lacks is kept as a number of
-    /// requests: the new rate refills it, and nothing is given for the change.
-    pub fn update(&self, policy: Policy) {
-        self.state.update(policy);
-    }
-
-    /// Overrules the policy, until it is called with [`Override::None`].
-    pub fn set_override(&self, order: Override) {
-        self.state.core.set_order(order);
-    }
-
     /// What could pass now, without taking it: of the one bucket, or in a keyed
     /// throttle of that for requests without a key.
     #[must_use]
@@ -130,14 +103,5 @@ impl Handle {
     fn take(&self, draw: Draw, cost: u32) -> Result<(), Rejection> {
         let now = self.state.core.clock().now();
         State::admit(&self.state, draw, cost, now, Duration::ZERO).map(|_| ())
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("throttle::Handle")
-            .field("name", &self.name())
-            .field("snapshot", &self.snapshot())
-            .finish()
     }
 }

@@ -1,14 +1,13 @@
 //! Makes throttles that share their buckets.
 
-use std::fmt;
 use std::marker::PhantomData;
 
 use tower_layer::Layer;
 
-use super::handle::Handle;
 use super::policy::Policy;
 use super::service::{Refuse, Throttle, Wait};
 use super::state::State;
+use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
 use crate::key::Global;
 use crate::key::cost::One;
@@ -81,12 +80,6 @@ impl<K, M, C> ThrottleLayer<K, M, C> {
             kind: PhantomData,
         }
     }
-
-    /// The throttle from outside.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(self.state.clone())
-    }
 }
 
 impl<K: Clone, M, C: Clone> Clone for ThrottleLayer<K, M, C> {
@@ -100,13 +93,7 @@ impl<K: Clone, M, C: Clone> Clone for ThrottleLayer<K, M, C> {
     }
 }
 
-impl<K, M, C> fmt::Debug for ThrottleLayer<K, M, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThrottleLayer")
-            .field("name", &self.state.core.name())
-            .finish_non_exhaustive()
-    }
-}
+has_handle!(ThrottleLayer<K, M, C>);
 
 impl<S, K: Clone, M, C: Clone> Layer<S> for ThrottleLayer<K, M, C> {
     type Service = Throttle<S, K, M, C>;

@@ -1,6 +1,5 @@
 //! The service, refusing or waiting.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +11,8 @@ use super::state::{Draw, Pass, State};
 use crate::deadline::Deadline;
 use crate::error::{AsRejection, Rejection, RejectionKind};
 use crate::kernel::gate::Gate;
-use crate::kernel::ready::{Readied, Readiness};
+use crate::kernel::macros::wraps_service;
+use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
 use crate::key::cost::{Cost, One};
 use crate::key::{Global, Key, NoKey};
@@ -43,34 +43,6 @@ impl<S, K, M, C> Throttle<S, K, M, C> {
             key,
             cost,
             kind: PhantomData,
-        }
-    }
-
-    /// The wrapped service.
-    pub fn get_ref(&self) -> &S {
-        self.inner.get_ref()
-    }
-
-    /// The wrapped service, to change it.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.inner.get_mut()
-    }
-
-    /// The wrapped service, without the throttle.
-    pub fn into_inner(self) -> S {
-        self.inner.into_inner()
-    }
-
-    #[inline]
-    fn check<Req>(&mut self) -> Result<(), S::Error>
-    where
-        S: Service<Req>,
-        S::Error: AsRejection,
-    {
-        match self.inner.check() {
-            Readiness::Ready => Ok(()),
-            Readiness::Failed(error) => Err(error),
-            Readiness::NotReady => Err(self.state.reject(RejectionKind::NotReady, None).into()),
         }
     }
 
@@ -108,14 +80,7 @@ impl<S: Clone, K: Clone, M, C: Clone> Clone for Throttle<S, K, M, C> {
     }
 }
 
-impl<S: fmt::Debug, K, M, C> fmt::Debug for Throttle<S, K, M, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Throttle")
-            .field("name", &self.state.core.name())
-            .field("inner", self.inner.get_ref())
-            .finish_non_exhaustive()
-    }
-}
+wraps_service!(Throttle<S, K, M, C>);
 
 impl<S, K, C, Req> Service<Req> for Throttle<S, K, Refuse, C>
 where
@@ -135,7 +100,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Err(error) = self.check() {
+        let not_ready = || self.state.reject(RejectionKind::NotReady, None);
+        if let Err(error) = self.inner.check(not_ready) {
             return ThrottleFuture::new(Gate::refused(error));
         }
         let stamp = self.state.core.clock().stamp();
@@ -167,7 +133,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Err(error) = self.check() {
+        let not_ready = || self.state.reject(RejectionKind::NotReady, None);
+        if let Err(error) = self.inner.check(not_ready) {
             return WaitFuture::decided(Gate::refused(error));
         }
         let stamp = self.state.core.clock().stamp();

@@ -66,12 +66,9 @@ impl Evict for Bucket {
     }
 }
 
+/// What the policy says beside the quota, as `pack` wrote it.
 #[derive(Debug, Clone, Copy)]
-struct Rules {
-    missing_key: MissingKey,
-    when_full: WhenFull,
-    headers: Headers,
-}
+struct Rules(u64);
 
 fn pack(quota: Quota, policy: &Policy) -> [u64; 5] {
     let [a, b, c, d] = quota.to_words();
@@ -87,24 +84,32 @@ fn pack(quota: Quota, policy: &Policy) -> [u64; 5] {
 
 #[inline]
 fn unpack([a, b, c, d, rules]: [u64; 5]) -> (Quota, Rules) {
-    let rules = Rules {
-        headers: match rules & 0xff {
+    (Quota::from_words([a, b, c, d]), Rules(rules))
+}
+
+impl Rules {
+    #[inline]
+    fn headers(self) -> Headers {
+        match self.0 & 0xff {
             0 => Headers::Never,
             1 => Headers::OnRefusal,
             _ => Headers::Always,
-        },
-        missing_key: if rules >> 8 & 1 == 1 {
-            MissingKey::Refuse
-        } else {
-            MissingKey::Share
-        },
-        when_full: if rules >> 16 & 1 == 1 {
-            WhenFull::Refuse
-        } else {
-            WhenFull::Share
-        },
-    };
-    (Quota::from_words([a, b, c, d]), rules)
+        }
+    }
+
+    fn missing_key(self) -> MissingKey {
+        match self.0 >> 8 & 1 {
+            0 => MissingKey::Share,
+            _ => MissingKey::Refuse,
+        }
+    }
+
+    fn when_full(self) -> WhenFull {
+        match self.0 >> 16 & 1 {
+            0 => WhenFull::Share,
+            _ => WhenFull::Refuse,
+        }
+    }
 }
 
 /// Which bucket a request draws from.
@@ -207,7 +212,7 @@ impl State {
             Ok(id) => Ok(Draw::Key(id)),
             Err(NoKey::Missing) => {
                 let (_, rules) = unpack(self.live.load());
-                match rules.missing_key {
+                match rules.missing_key() {
                     MissingKey::Share => Ok(Draw::Common),
                     MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey, None)),
                 }
@@ -242,7 +247,7 @@ impl State {
         };
         if let Decision::Admit(level) = decision {
             state.counters.add(ADMITTED, 1);
-            if rules.headers == Headers::Always {
+            if rules.headers() == Headers::Always {
                 state.tell_quota(&quota, level, now, None);
             }
             return Ok(Pass::Now);
@@ -264,7 +269,7 @@ impl State {
                 wait,
             })),
             Decision::Wait { wait, level, .. } => {
-                if rules.headers != Headers::Never {
+                if rules.headers() != Headers::Never {
                     state.tell_quota(&quota, level, now, Some(wait));
                 }
                 Err(state.reject(RejectionKind::Throttled, Some(wait)))
@@ -295,7 +300,7 @@ impl State {
                 decision => Some(decision),
             }
         });
-        match (asked, rules.when_full) {
+        match (asked, rules.when_full()) {
             (Ok(decision), _) => Ok(decision),
             // Its place in the overflow bucket could not be found again.
             (Err(Overflow), WhenFull::Share) => {

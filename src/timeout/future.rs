@@ -4,11 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use super::state::State;
+use super::state::{NONE, State};
 use crate::classify::{Failure, Outcome};
 use crate::clock::{Sleep, Tick};
 use crate::deadline::Scope;
@@ -33,7 +32,7 @@ pin_project! {
 
 struct Call {
     guard: Guard<State>,
-    limit: Duration,
+    limit: u64,
     due: Tick,
     scoped: bool,
     /// What it is called when the timer fires.
@@ -53,7 +52,7 @@ impl<F, E> TimeoutFuture<F, E> {
     pub(super) fn called(
         future: F,
         guard: Guard<State>,
-        limit: Duration,
+        limit: u64,
         due: Tick,
         scoped: bool,
     ) -> Self {
@@ -73,12 +72,12 @@ impl<F, E> TimeoutFuture<F, E> {
 
 /// The timer, counted from now, and what it is called when it fires; `None` if
 /// there is no limit.
-fn arm(state: &State, limit: Duration, due: Tick) -> Option<(Sleep, RejectionKind)> {
-    if limit == Duration::MAX && due == Tick::MAX {
+fn arm(state: &State, limit: u64, due: Tick) -> Option<(Sleep, RejectionKind)> {
+    if limit == NONE && due == Tick::MAX {
         return None;
     }
     let clock = state.core.clock();
-    let at = clock.now().saturating_add(limit);
+    let at = clock.now().after_nanos(limit);
     Some(if due <= at {
         (clock.sleep_until(due), RejectionKind::DeadlineExceeded)
     } else {

@@ -1,13 +1,10 @@
 //! A timeout from outside: to watch it and to steer it.
 
-use std::fmt;
 use std::time::Duration;
 
-use super::policy::Policy;
 use super::state::State;
-use crate::error::LayerId;
+use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::policy::Override;
 
 /// A timeout from outside. Clones are the same timeout.
 ///
@@ -44,52 +41,15 @@ pub struct Snapshot {
     pub remaining_p1: Option<Duration>,
 }
 
-impl Handle {
-    pub(super) fn new(state: Shared<State>) -> Self {
-        Self { state }
+steers! {
+    State,
+    {
+        /// It holds for the calls that begin from now on.
+        update
     }
-
-    /// The layer, as in a [`Rejection`](crate::Rejection).
-    #[must_use]
-    pub fn id(&self) -> LayerId {
-        self.state.core.id()
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.state.core.name()
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        self.state.snapshot()
-    }
-
-    /// The policy in force.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        self.state.policy()
-    }
-
-    /// Another policy for the calls from now on.
-    pub fn update(&self, policy: Policy) {
-        self.state.update(policy);
-    }
-
-    /// Overrules the policy, until it is called with [`Override::None`]. Under
-    /// [`Override::Bypass`] no limit holds, not even a deadline in force.
-    pub fn set_override(&self, order: Override) {
-        self.state.core.set_order(order);
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("timeout::Handle")
-            .field("name", &self.name())
-            .field("snapshot", &self.snapshot())
-            .finish()
+    {
+        /// Under [`Override::Bypass`](crate::Override::Bypass) no limit holds, not
+        /// even a deadline in force.
+        set_override
     }
 }

@@ -1,14 +1,12 @@
 //! Makes timeouts that share a policy.
 
-use std::fmt;
-
 use tower_layer::Layer;
 
-use super::handle::Handle;
 use super::limits::PolicyOnly;
 use super::policy::Policy;
 use super::service::Timeout;
 use super::state::State;
+use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
 use crate::registry::Setup;
 
@@ -44,12 +42,6 @@ impl<O> TimeoutLayer<O> {
             limits,
         }
     }
-
-    /// The timeout from outside.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(self.state.clone())
-    }
 }
 
 impl<O: Clone> Clone for TimeoutLayer<O> {
@@ -61,13 +53,7 @@ impl<O: Clone> Clone for TimeoutLayer<O> {
     }
 }
 
-impl<O> fmt::Debug for TimeoutLayer<O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeoutLayer")
-            .field("name", &self.state.core.name())
-            .finish_non_exhaustive()
-    }
-}
+has_handle!(TimeoutLayer<O>);
 
 impl<S, O: Clone> Layer<S> for TimeoutLayer<O> {
     type Service = Timeout<S, O>;

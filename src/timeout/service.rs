@@ -1,21 +1,20 @@
 //! The service.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tower_service::Service;
 
 use super::future::TimeoutFuture;
 use super::limits::{LimitFor, PolicyOnly};
-use super::state::State;
-use crate::clock::{Sleep, Tick};
+use super::state::{NONE, State};
+use crate::clock::{Sleep, Tick, nanos};
 use crate::deadline::{Deadline, Scope};
 use crate::error::{AsRejection, Rejection, RejectionKind};
 use crate::kernel::guard::{Guard, through};
-use crate::kernel::ready::{Readied, Readiness};
+use crate::kernel::macros::wraps_service;
+use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
 use crate::policy::Override;
 
@@ -43,7 +42,8 @@ enum ReadyWait {
 
 /// When a call must have ended.
 struct Terms {
-    limit: Duration,
+    /// Nanoseconds, or none.
+    limit: u64,
     due: Tick,
     /// Whether `due` is ours to put in force.
     scoped: bool,
@@ -59,28 +59,11 @@ impl<S, O> Timeout<S, O> {
         }
     }
 
-    /// The wrapped service.
-    pub fn get_ref(&self) -> &S {
-        self.inner.get_ref()
-    }
-
-    /// The wrapped service, to change it.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.inner.get_mut()
-    }
-
-    /// The wrapped service, without the timeout.
-    pub fn into_inner(self) -> S {
-        self.inner.into_inner()
-    }
-
     /// The inner service is not ready: has it had its time?
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let longest = self.state.limits().readiness;
         let deadline = Deadline::current();
-        if (longest == Duration::MAX && deadline.is_none())
-            || self.state.core.order() == Override::Bypass
-        {
+        if (longest == NONE && deadline.is_none()) || self.state.core.order() == Override::Bypass {
             self.wait = ReadyWait::Not;
             return Poll::Pending;
         }
@@ -95,7 +78,7 @@ impl<S, O> Timeout<S, O> {
         }
         if let ReadyWait::Not | ReadyWait::Over(_) = self.wait {
             let due = deadline.map_or(Tick::MAX, Deadline::tick);
-            let due = due.min(now.saturating_add(longest));
+            let due = due.min(now.after_nanos(longest));
             self.wait = ReadyWait::Since {
                 start: now,
                 timer: Box::pin(clock.sleep_until(due)),
@@ -125,7 +108,7 @@ impl<S, O> Timeout<S, O> {
             Override::None => {}
             Override::Bypass => {
                 return Ok(Terms {
-                    limit: Duration::MAX,
+                    limit: NONE,
                     due: Tick::MAX,
                     scoped: false,
                 });
@@ -137,9 +120,9 @@ impl<S, O> Timeout<S, O> {
             .core
             .contain("limit", || self.limits.limit_for(request))
             .flatten();
-        let limit = own.unwrap_or(limits.attempt);
+        let limit = own.map_or(limits.attempt, nanos);
         let current = Deadline::current();
-        let scoped = limits.deadline != Duration::MAX;
+        let scoped = limits.deadline != NONE;
         if !scoped && current.is_none() {
             return Ok(Terms {
                 limit,
@@ -148,7 +131,7 @@ impl<S, O> Timeout<S, O> {
             });
         }
         let now = state.core.clock().stamp().now();
-        let mine = now.saturating_add(limits.deadline);
+        let mine = now.after_nanos(limits.deadline);
         let due = current.map_or(mine, |current| mine.min(current.tick()));
         if now >= due {
             return Err(state.refuse(RejectionKind::DeadlineExceeded));
@@ -170,14 +153,7 @@ impl<S: Clone, O: Clone> Clone for Timeout<S, O> {
     }
 }
 
-impl<S: fmt::Debug, O> fmt::Debug for Timeout<S, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout")
-            .field("name", &self.state.core.name())
-            .field("inner", self.inner.get_ref())
-            .finish_non_exhaustive()
-    }
-}
+wraps_service!(Timeout<S, O>);
 
 impl<S, O, Req> Service<Req> for Timeout<S, O>
 where
@@ -206,19 +182,16 @@ where
             self.wait = ReadyWait::Not;
             return TimeoutFuture::refused(self.state.refuse(kind).into());
         }
-        match self.inner.check() {
-            Readiness::Ready => {}
-            Readiness::Failed(error) => return TimeoutFuture::refused(error),
-            Readiness::NotReady => {
-                return TimeoutFuture::refused(self.state.refuse(RejectionKind::NotReady).into());
-            }
+        let not_ready = || self.state.refuse(RejectionKind::NotReady);
+        if let Err(error) = self.inner.check(not_ready) {
+            return TimeoutFuture::refused(error);
         }
         let terms = match self.terms(&request) {
             Ok(terms) => terms,
             Err(rejection) => return TimeoutFuture::refused(rejection.into()),
         };
         self.state.admitted();
-        let mut guard = Guard::new(self.state.clone(), ());
+        let mut guard = Guard::new(&self.state, ());
         let inner = &mut self.inner;
         let future = through(&mut guard, || {
             let _scope = terms.scoped.then(|| Scope::enter(terms.due));

@@ -34,21 +34,24 @@ pub(super) struct State {
 
 pooled!(State);
 
-/// The limits in force; [`Duration::MAX`] where there is none.
+/// Where there is no limit: ten years at most in a policy, so this is never
+/// meant.
+pub(super) const NONE: u64 = u64::MAX;
+
+/// The limits in force in nanoseconds, or [`NONE`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    pub(super) attempt: Duration,
-    pub(super) deadline: Duration,
-    pub(super) readiness: Duration,
+    pub(super) attempt: u64,
+    pub(super) deadline: u64,
+    pub(super) readiness: u64,
 }
 
 fn pack(policy: Policy) -> [u64; 3] {
-    [policy.attempt, policy.deadline, policy.readiness].map(|limit| limit.map_or(u64::MAX, nanos))
+    [policy.attempt, policy.deadline, policy.readiness].map(|limit| limit.map_or(NONE, nanos))
 }
 
-/// Ten years at most in a policy: `u64::MAX` nanoseconds are never meant.
 fn limit(word: u64) -> Option<Duration> {
-    (word != u64::MAX).then(|| Duration::from_nanos(word))
+    (word != NONE).then(|| Duration::from_nanos(word))
 }
 
 impl State {
@@ -66,10 +69,7 @@ impl State {
 
     #[inline]
     pub(super) fn limits(&self) -> Limits {
-        let [attempt, deadline, readiness] = self
-            .live
-            .load()
-            .map(|word| limit(word).unwrap_or(Duration::MAX));
+        let [attempt, deadline, readiness] = self.live.load();
         Limits {
             attempt,
             deadline,

@@ -1,0 +1,162 @@
+//! What the benches measure: one row per path through a layer, the same in all
+//! of them.
+
+mod driver;
+
+use std::time::Duration;
+
+use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
+use tower_keep::clock::Clock;
+use tower_keep::key;
+use tower_keep::throttle::{self, Throttle, ThrottleLayer};
+use tower_keep::timeout::{self, Timeout, TimeoutLayer};
+use tower_keep::{Override, Setup};
+use tower_layer::Layer;
+
+use driver::{Inner, Once, pending, ready};
+pub(crate) use driver::{Runner, Waking, inside_runtime};
+
+/// Makes a runner for a thread, around a clone of one service.
+pub(crate) type Maker = Box<dyn Fn(usize) -> Runner + Send + Sync>;
+
+/// One path through a layer.
+pub(crate) struct Row {
+    /// Layer and path.
+    pub name: &'static str,
+    /// A new layer with this path.
+    pub make: fn() -> Maker,
+    /// Whether two threads on it say something.
+    #[allow(dead_code)] // only one of the benches asks
+    pub shared: bool,
+}
+
+/// The row that the others stand on: the loop and the inner service alone.
+pub(crate) const BARE: &str = "bare";
+
+/// Keys of the keyed rows.
+pub(crate) const KEYS: u64 = 10_000;
+
+const LONG: Duration = Duration::from_secs(30);
+
+const fn row(name: &'static str, shared: bool, make: fn() -> Maker) -> Row {
+    Row { name, make, shared }
+}
+
+/// All rows, in the order of the tables.
+pub(crate) const ROWS: &[Row] = &[
+    row(BARE, true, || of(Inner, ready)),
+    row("bare, pending once", true, || {
+        of(Once, pending(Waking::Noop))
+    }),
+    row("bulkhead, admit", true, || {
+        of(limited().layer(Inner), ready)
+    }),
+    row("bulkhead, refuse", false, full),
+    row("bulkhead, pending once", false, || {
+        of(limited().layer(Once), pending(Waking::Noop))
+    }),
+    row("timeout, ready", true, || of(timed().layer(Inner), ready)),
+    row("timeout, deadline, ready", false, || {
+        let policy = timeout::Policy::deadline(LONG).expect("a policy");
+        of(TimeoutLayer::new(policy).layer(Inner), ready)
+    }),
+    row("timeout, pending once", true, || {
+        of(timed().layer(Once), pending(Waking::Noop))
+    }),
+    row("timeout, pending once, counted waker", true, || {
+        of(timed().layer(Once), pending(Waking::Counted))
+    }),
+    row("throttle, admit", true, || {
+        of(throttled(Clock::default()).layer(Inner), ready)
+    }),
+    row("throttle, admit, tsc", true, || {
+        of(throttled(Clock::tsc()).layer(Inner), ready)
+    }),
+    row("throttle, refuse", false, spent),
+    row("throttle, 10^4 keys", true, || keyed(KEYS)),
+    row("throttle, hot key", true, || keyed(1)),
+    row("stack, admit", true, || of(stacked(Inner), ready)),
+    row("stack, refuse", false, closed),
+    row("stack, pending once", true, || {
+        of(stacked(Once), pending(Waking::Noop))
+    }),
+    row("stack, pending once, counted waker", true, || {
+        of(stacked(Once), pending(Waking::Counted))
+    }),
+];
+
+/// A maker around clones of one service.
+fn of<S: Clone + Send + Sync + 'static>(service: S, drive: impl Drive<S>) -> Maker {
+    Box::new(move |thread| drive.runner(service.clone(), thread))
+}
+
+/// How a service is called.
+trait Drive<S>: Send + Sync + 'static {
+    fn runner(&self, service: S, thread: usize) -> Runner;
+}
+
+impl<S, F: Fn(S, usize) -> Runner + Send + Sync + 'static> Drive<S> for F {
+    fn runner(&self, service: S, thread: usize) -> Runner {
+        self(service, thread)
+    }
+}
+
+fn limited() -> BulkheadLayer {
+    BulkheadLayer::new(bulkhead::Policy::max_concurrent(100).expect("a policy"))
+}
+
+fn full() -> Maker {
+    let layer = BulkheadLayer::new(bulkhead::Policy::max_concurrent(1).expect("a policy"));
+    let permit = layer.handle().admit().expect("a permit");
+    let service = layer.layer(Inner);
+    Box::new(move |thread| {
+        let _held = &permit;
+        ready(service.clone(), thread)
+    })
+}
+
+/// As fast as it can be set: no call is refused.
+fn boundless() -> throttle::PolicyBuilder {
+    throttle::Policy::builder()
+        .rate(1_000_000_000, Duration::from_secs(1))
+        .max_keys(20_000)
+}
+
+fn throttled(clock: Clock) -> ThrottleLayer {
+    let setup = Setup::new().with_clock(clock);
+    ThrottleLayer::with(boundless().build().expect("a policy"), setup)
+}
+
+fn spent() -> Maker {
+    let policy = throttle::Policy::builder().rate(1, LONG * 100).burst(2);
+    let layer = ThrottleLayer::new(policy.build().expect("a policy"));
+    while layer.handle().admit(1).is_ok() {}
+    of(layer.layer(Inner), ready)
+}
+
+fn timed() -> TimeoutLayer {
+    TimeoutLayer::new(timeout::Policy::attempt(LONG).expect("a policy"))
+}
+
+/// Throttle, timeout, bulkhead, in this order.
+fn stacked<S>(inner: S) -> Throttle<Timeout<Bulkhead<S>>> {
+    throttled(Clock::default()).layer(timed().layer(limited().layer(inner)))
+}
+
+/// The innermost layer of the stack refuses.
+fn closed() -> Maker {
+    let layer = limited();
+    layer.handle().set_override(Override::Close);
+    let service = throttled(Clock::default()).layer(timed().layer(layer.layer(Inner)));
+    of(service, ready)
+}
+
+fn keyed(keys: u64) -> Maker {
+    let policy = boundless().build().expect("a policy");
+    // Every key once in as many calls, in an order of no meaning.
+    let by = move |call: &u64| Some(call.wrapping_mul(7_919) % keys);
+    of(
+        ThrottleLayer::keyed(policy, key::value(by)).layer(Inner),
+        ready,
+    )
+}

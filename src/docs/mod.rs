@@ -1,0 +1,19 @@
+//! Longer texts.
+
+#[doc = include_str!("order.md")]
+pub mod order {}
+
+#[doc = include_str!("errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("cancel_safety.md")]
+pub mod cancel_safety {}
+
+#[doc = include_str!("sharing.md")]
+pub mod sharing {}
+
+#[doc = include_str!("tuning.md")]
+pub mod tuning {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
