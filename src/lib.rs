@@ -108,6 +108,8 @@ pub mod lift;
 pub mod policy;
 pub mod registry;
 pub mod release;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::counter::Counters;
-use super::sync::{AtomicU32, Ordering, ids};
+use super::sync::{AtomicU32, Ordering, graveyard, ids};
 use crate::clock::Clock;
 use crate::error::{LayerId, Rejection};
 use crate::event::{Event, Listener, Source};
@@ -27,6 +27,7 @@ pub struct Core {
 impl Core {
     /// A core as the setup says; the registry is for [`enter`].
     pub(crate) fn new(pattern: &'static str, setup: Setup) -> (Self, Option<Registry>) {
+        graveyard::clear();
         let mut listeners = setup.listeners;
         if let Some(registry) = &setup.registry {
             listeners.extend(registry.listeners());

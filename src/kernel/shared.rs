@@ -12,6 +12,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::sync::graveyard;
+
 /// Places for states of one type, per thread. A state has one place, by its
 /// address; one that finds it taken drives the other out.
 const PLACES: usize = 8;
@@ -20,8 +22,33 @@ const PLACES: usize = 8;
 const SPARES: usize = 16;
 
 /// The spare handles of one thread for states of type `T`.
-pub struct Pool<T> {
+pub struct Pool<T: Send + 'static> {
     places: [Place<T>; PLACES],
+}
+
+impl<T: Send + 'static> Drop for Pool<T> {
+    /// The thread ends.
+    fn drop(&mut self) {
+        for place in &mut self.places {
+            let first = place.first.take();
+            let more = place.more.get_mut().spares.iter_mut();
+            first
+                .into_iter()
+                .chain(more.filter_map(Option::take))
+                .for_each(bury);
+        }
+    }
+}
+
+/// Lets go of a state where it must not be dropped: a thread that is ending has
+/// lost other thread-local values already, and what the state owns (its map of
+/// keys, the user's listeners) may panic without them, which would end the
+/// process.
+#[cold]
+fn bury<T: Send + 'static>(state: Arc<T>) {
+    if let Some(last) = Arc::into_inner(state) {
+        graveyard::bury(Box::new(last));
+    }
 }
 
 struct Place<T> {
@@ -35,7 +62,7 @@ struct Stack<T> {
     spares: [Option<Arc<T>>; SPARES],
 }
 
-impl<T> Pool<T> {
+impl<T: Send + 'static> Pool<T> {
     /// An empty pool, for a `thread_local!` with a constant initialiser.
     #[must_use]
     #[allow(clippy::new_without_default)] // must be const
@@ -81,7 +108,7 @@ impl<T> Pool<T> {
     }
 }
 
-impl<T> fmt::Debug for Pool<T> {
+impl<T: Send + 'static> fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pool")
     }
@@ -166,9 +193,12 @@ pub fn lend<T: Pooled>(state: &Arc<T>) -> Arc<T> {
 /// The end of what [`lend`] gave.
 #[inline]
 pub fn give_back<T: Pooled>(state: Arc<T>) {
-    // While the thread is torn down there is no pool: the closure is dropped,
-    // and the state with it.
-    drop(T::with_pool(move |pool| pool.put(state)));
+    let mut state = Some(state);
+    drop(T::with_pool(|pool| pool.put(state.take()?)));
+    // Still there: the thread is being torn down, and its pool is gone.
+    if let Some(state) = state {
+        bury(state);
+    }
 }
 
 /// A handle on a layer's state, for services, which are cloned and dropped per

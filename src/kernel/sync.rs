@@ -144,3 +144,23 @@ pub(crate) mod ids {
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
 }
+
+/// Values that could not be dropped where their last owner let go of them.
+pub(crate) mod graveyard {
+    use std::any::Any;
+
+    type Dead = Vec<Box<dyn Any + Send>>;
+    static DEAD: parking_lot::Mutex<Dead> = parking_lot::const_mutex(Vec::new());
+
+    /// Keeps a value until [`clear`].
+    pub(crate) fn bury(value: Box<dyn Any + Send>) {
+        DEAD.lock().push(value);
+    }
+
+    /// Drops what was kept: called where layers are made, so that no more is
+    /// kept than was alive since the last one.
+    pub(crate) fn clear() {
+        let dead = std::mem::take(&mut *DEAD.lock());
+        drop(dead);
+    }
+}

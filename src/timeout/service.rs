@@ -61,6 +61,10 @@ impl<S, O> Timeout<S, O> {
 
     /// The inner service is not ready: has it had its time?
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Who has answered ready says so again until the call.
+        if let ReadyWait::Over(_) = self.wait {
+            return Poll::Ready(());
+        }
         let longest = self.state.limits().readiness;
         let deadline = Deadline::current();
         if (longest == NONE && deadline.is_none()) || self.state.core.order() == Override::Bypass {
@@ -76,7 +80,7 @@ impl<S, O> Timeout<S, O> {
                 self.wait = ReadyWait::Not;
             }
         }
-        if let ReadyWait::Not | ReadyWait::Over(_) = self.wait {
+        if let ReadyWait::Not = self.wait {
             let due = deadline.map_or(Tick::MAX, Deadline::tick);
             let due = due.min(now.after_nanos(longest));
             self.wait = ReadyWait::Since {

@@ -1,0 +1,136 @@
+//! No call allocates, admitted or refused, around a service that is ready.
+
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::task::{Context, Poll, Waker};
+
+use allocation_counter::measure;
+use tower::{Layer, Service, ServiceBuilder};
+use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::key;
+use tower_keep::test_util::ManualClock;
+use tower_keep::throttle::ThrottleLayer;
+use tower_keep::timeout::TimeoutLayer;
+use tower_keep::{Error, Override, Setup};
+
+use crate::support::cases::{permits, rate, timeouts};
+
+/// Answers at once.
+#[derive(Debug, Clone)]
+struct Echo;
+
+impl Service<u32> for Echo {
+    type Response = u32;
+    type Error = Error<()>;
+    type Future = Ready<Result<u32, Error<()>>>;
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error<()>>> {
+        Poll::Ready(Ok(()))
+    }
+    fn call(&mut self, n: u32) -> Self::Future {
+        ready(Ok(n))
+    }
+}
+
+/// Allocations in 1,000 calls, after 100 to warm up; all must end as told.
+fn allocations<S>(service: &mut S, admitted: bool) -> u64
+where
+    S: Service<u32, Response = u32, Error = Error<()>>,
+{
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut once = |n| {
+        assert_eq!(service.poll_ready(&mut cx), Poll::Ready(Ok(())));
+        let future = std::pin::pin!(service.call(n));
+        let Poll::Ready(result) = future.poll(&mut cx) else {
+            panic!("a call around a service that is ready waits");
+        };
+        assert_eq!(result.is_ok(), admitted, "{result:?}");
+        black_box(result).ok();
+    };
+    (0..100).for_each(&mut once);
+    measure(|| (0..1000).for_each(&mut once)).count_total
+}
+
+fn setup(time: &ManualClock) -> Setup {
+    Setup::new().with_clock(time.clock())
+}
+
+/// A test for one layer: admitted, then refused as `$refuse` makes it.
+macro_rules! allocates_nothing {
+    ($($name:ident: $layer:expr, $refuse:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            let time = ManualClock::new();
+            let layer = $layer(setup(&time));
+            let mut service = layer.layer(Echo);
+            assert_eq!(allocations(&mut service, true), 0, "admitted");
+            let _held = $refuse(layer.handle());
+            assert_eq!(allocations(&mut service, false), 0, "refused");
+        }
+    )* };
+}
+
+fn one_key() -> impl key::Key<u32> + Clone {
+    key::value(|n: &u32| Some(n % 7))
+}
+
+fn close(handle: tower_keep::timeout::Handle) {
+    handle.set_override(Override::Close);
+}
+
+fn occupy(handle: tower_keep::bulkhead::Handle) -> Vec<tower_keep::bulkhead::Permit> {
+    std::iter::from_fn(|| handle.admit().ok()).collect()
+}
+
+fn exhaust(handle: tower_keep::throttle::Handle) {
+    handle.update(rate(1));
+}
+
+allocates_nothing! {
+    timeout_calls: |s| TimeoutLayer::with(timeouts(), s), close;
+    shed_calls: |s| BulkheadLayer::with(permits(8), s), occupy;
+    queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
+    refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
+    refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust;
+    wait_calls: |s| ThrottleLayer::with(impatient(1_100), s).waiting(), exhaust_impatient;
+}
+
+/// The lowest bound on a wait, so that the waiting kind refuses.
+fn impatient(permits: u32) -> tower_keep::throttle::Policy {
+    let policy = rate(permits).to_builder();
+    policy
+        .max_wait(std::time::Duration::from_nanos(1))
+        .build()
+        .unwrap()
+}
+
+fn exhaust_impatient(handle: tower_keep::throttle::Handle) {
+    handle.update(impatient(1));
+}
+
+#[test]
+fn backpressure_calls() {
+    let time = ManualClock::new();
+    let layer = BulkheadLayer::with(permits(8), setup(&time)).backpressure();
+    assert_eq!(allocations(&mut layer.layer(Echo), true), 0);
+}
+
+#[test]
+fn the_stack_of_three() {
+    let time = ManualClock::new();
+    let throttle = ThrottleLayer::with(rate(5_000), setup(&time));
+    let bulkhead = BulkheadLayer::with(permits(8), setup(&time));
+    let timeout = TimeoutLayer::with(timeouts(), setup(&time));
+    let mut service = ServiceBuilder::new()
+        .layer(throttle.clone())
+        .layer(bulkhead.clone())
+        .layer(timeout.clone())
+        .service(Echo);
+    assert_eq!(allocations(&mut service, true), 0, "admitted");
+    timeout.handle().set_override(Override::Close);
+    assert_eq!(allocations(&mut service, false), 0, "refused innermost");
+    let held = occupy(bulkhead.handle());
+    assert_eq!(allocations(&mut service, false), 0, "refused in the middle");
+    drop(held);
+    throttle.handle().set_override(Override::Close);
+    assert_eq!(allocations(&mut service, false), 0, "refused outermost");
+}

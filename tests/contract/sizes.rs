@@ -1,0 +1,43 @@
+//! What a layer adds to the size of a call's future.
+
+use http::Request;
+use tower::{Layer, Service};
+use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::throttle::ThrottleLayer;
+use tower_keep::timeout::TimeoutLayer;
+
+use crate::support::cases::{permits, rate, timeouts};
+use crate::support::{Inner, inner};
+
+type FutureOf<S> = <S as Service<Request<()>>>::Future;
+
+fn beyond<L>(layer: &L) -> usize
+where
+    L: Layer<Inner, Service: Service<Request<()>>>,
+{
+    let _ = layer;
+    size_of::<FutureOf<L::Service>>() - size_of::<FutureOf<Inner>>()
+}
+
+#[test]
+fn futures_stay_small() {
+    let (service, ..) = inner(&tower_keep::clock::ManualClock::new());
+    // The kinds that wait carry the request and a service along.
+    let carried = size_of_val(&service) + size_of::<Request<()>>();
+    let bulkhead = || BulkheadLayer::new(permits(1));
+    let throttle = || ThrottleLayer::new(rate(1));
+    let sizes = [
+        ("timeout", beyond(&TimeoutLayer::new(timeouts())), 200),
+        ("shed", beyond(&bulkhead()), 40),
+        ("backpressure", beyond(&bulkhead().backpressure()), 40),
+        ("queue", beyond(&bulkhead().queued()), 240 + carried),
+        ("refuse", beyond(&throttle()), 16),
+        ("wait", beyond(&throttle().waiting()), 240 + carried),
+    ];
+    for (layer, size, most) in sizes {
+        assert!(
+            size <= most,
+            "{layer}: {size} bytes, at most {most}: {sizes:?}"
+        );
+    }
+}

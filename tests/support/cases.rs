@@ -1,0 +1,148 @@
+//! Every layer and kind of admission, one line each.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower::{Layer, Service};
+use tower_keep::clock::Clock;
+use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
+use tower_keep::{Setup, bulkhead, throttle, timeout};
+
+use super::watched::Watched;
+use super::{Fail, Inner, inner, ms, secs};
+
+/// What a layer makes of the inner service.
+pub(crate) trait Subject:
+    Service<
+        Request<()>,
+        Response = Response<Self::Body>,
+        Error = Fail,
+        Future: Send + std::fmt::Debug + 'static,
+    > + Clone
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
+{
+    type Body: Body<Data = Bytes, Error = Broken> + Send + Unpin + 'static;
+}
+
+impl<S, B> Subject for S
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Fail>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + std::fmt::Debug + 'static,
+    B: Body<Data = Bytes, Error = Broken> + Send + Unpin + 'static,
+{
+    type Body = B;
+}
+
+/// A layer on the bench: its service over the scripted one, on its own clock.
+pub(crate) struct Rig<S, H> {
+    pub(crate) time: ManualClock,
+    pub(crate) service: S,
+    pub(crate) script: Script<Response<ScriptBody>, Fail>,
+    pub(crate) watch: Watch,
+    pub(crate) handle: H,
+}
+
+impl<S, H> Rig<S, H> {
+    pub(crate) fn new<L>(make: impl FnOnce(Setup) -> (L, H)) -> Self
+    where
+        L: Layer<Inner, Service = S>,
+    {
+        Self::with(Setup::new(), make)
+    }
+
+    pub(crate) fn with<L>(setup: Setup, make: impl FnOnce(Setup) -> (L, H)) -> Self
+    where
+        L: Layer<Inner, Service = S>,
+    {
+        let time = ManualClock::new();
+        let (layer, handle) = make(setup.with_clock(time.clock()));
+        let (probe, script, watch) = inner(&time);
+        Self {
+            service: layer.layer(probe),
+            time,
+            script,
+            watch,
+            handle,
+        }
+    }
+}
+
+impl<S, H: Watched> Rig<S, H> {
+    /// Nothing of any call is left, neither inside nor in the layer.
+    #[track_caller]
+    pub(crate) fn assert_quiet(&self) {
+        self.watch.assert_quiet();
+        self.handle.assert_quiet();
+    }
+}
+
+pub(crate) fn timeouts() -> timeout::Policy {
+    let policy = timeout::Policy::builder()
+        .attempt(secs(5))
+        .deadline(secs(9));
+    policy.readiness(secs(3)).build().unwrap()
+}
+
+pub(crate) fn permits(n: u32) -> bulkhead::Policy {
+    let policy = bulkhead::Policy::builder().max_concurrent(n);
+    policy.queue_length(100).max_wait(secs(2)).build().unwrap()
+}
+
+pub(crate) fn rate(permits: u32) -> throttle::Policy {
+    let policy = throttle::Policy::builder().rate(permits, secs(1));
+    policy.max_wait(secs(2)).build().unwrap()
+}
+
+pub(crate) fn by_header() -> tower_keep::key::HeaderKey {
+    tower_keep::key::header(http::HeaderName::from_static("x-key"))
+}
+
+/// Makes one test per layer of each law: `law(|setup| (layer, handle))`.
+macro_rules! for_all_layers {
+    ($($(#[$attribute:meta])* $law:ident),* $(,)?) => { $(
+        $(#[$attribute])*
+        mod $law {
+            use $crate::support::cases::{by_header, permits, rate, timeouts};
+            use tower_keep::bulkhead::BulkheadLayer;
+            use tower_keep::throttle::ThrottleLayer;
+            use tower_keep::timeout::TimeoutLayer;
+            $crate::support::cases::one_layer! { $law
+                timeout: |s| TimeoutLayer::with(timeouts(), s);
+                shed: |s| BulkheadLayer::with(permits(8), s);
+                shed_body: |s| BulkheadLayer::with(permits(8), s).until_body_end();
+                queue: |s| BulkheadLayer::with(permits(8), s).queued();
+                queue_body: |s| BulkheadLayer::with(permits(8), s).queued().until_body_end();
+                backpressure: |s| BulkheadLayer::with(permits(8), s).backpressure();
+                backpressure_body:
+                    |s| BulkheadLayer::with(permits(8), s).backpressure().until_body_end();
+                refuse: |s| ThrottleLayer::with(rate(10_000), s);
+                refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
+                wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
+                wait_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s).waiting();
+            }
+        }
+    )* };
+}
+pub(crate) use for_all_layers;
+
+macro_rules! one_layer {
+    ($law:ident $($case:ident: |$setup:ident| $layer:expr;)*) => { $(
+        #[test]
+        fn $case() {
+            super::laws::$law(|$setup| {
+                let layer = $layer;
+                let handle = layer.handle();
+                (layer, handle)
+            });
+        }
+    )* };
+}
+pub(crate) use one_layer;
