@@ -242,9 +242,12 @@ impl Gcra {
             };
             // A TAT that no grant until now can have left means that the clock
             // went back: the bucket is then as empty as it can be.
-            let base = tat.clamp(up, up.saturating_add(quota.ahead));
+            let tat_now = tat.clamp(down, up.saturating_add(quota.ahead));
+            // Two roundings: a bucket that is full now has room for the whole
+            // burst, and what is taken is written as if it came a unit later.
+            let earliest = tat_now.saturating_add(cost).saturating_sub(quota.full);
+            let base = tat_now.max(up);
             let next = base.saturating_add(cost).min(LAST);
-            let earliest = next.saturating_sub(quota.full);
             if down >= earliest {
                 if self.swap(tat, next) {
                     return Decision::Admit(Level(next));
@@ -347,5 +350,28 @@ impl Gcra {
         self.scale.store(quota.scale, Ordering::Relaxed);
         self.shift.store(quota.shift, Ordering::Relaxed);
         self.tat.store(fresh, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(keep_loom)))]
+mod tests {
+    use super::*;
+
+    /// Also where the interval is no power of two, and so the time in units is
+    /// rounded at nearly every tick.
+    #[test]
+    fn a_full_bucket_admits_its_whole_burst_at_any_time() {
+        for (permits, period, burst) in [(1, 3600, 1), (1, 1, 1), (100, 1, 100), (7, 60, 3)] {
+            let quota = Quota::new(permits, Duration::from_secs(period), burst, Duration::ZERO);
+            let quota = quota.unwrap();
+            for n in 0..1_000u64 {
+                let now = Tick::from_nanos(3_600_000_000_000 + n * 987_654_321);
+                let bucket = Gcra::new();
+                let admitted = bucket.admit(&quota, now, burst, Duration::ZERO);
+                assert!(matches!(admitted, Decision::Admit(_)), "{quota:?} at {n}");
+                let again = bucket.admit(&quota, now, 1, Duration::ZERO);
+                assert!(matches!(again, Decision::Wait { .. }), "{quota:?} at {n}");
+            }
+        }
     }
 }
