@@ -144,7 +144,7 @@ async fn a_head_request_is_refused_without_a_body() {
     let mut peer = Peer::connect(serve(app().layer(respond(stack))).await).await;
     let head = || {
         let mut request = tower_keep_services::get("/");
-        *request.method_mut() = axum::http::Method::HEAD;
+        *request.method_mut() = http::Method::HEAD;
         request
     };
     assert_eq!(peer.ask(head()).await.status, StatusCode::OK);

@@ -137,7 +137,7 @@ async fn an_upload_in_time_passes() {
     let app = Router::new().route("/", post(upload)).layer(respond(stack));
     let mut peer = Peer::connect(serve(app).await).await;
     let mut request = tower_keep_services::get("/").map(|_| "some content");
-    *request.method_mut() = axum::http::Method::POST;
+    *request.method_mut() = http::Method::POST;
     assert_eq!(peer.ask(request).await.text(), "some content");
 }
 
@@ -174,7 +174,7 @@ async fn a_client_can_tell_why_a_download_ended() {
     let client = ServiceBuilder::new()
         .layer(ResponseBodyTimeoutLayer::new(idle(80)))
         .service(Client::builder(TokioExecutor::new()).build_http::<Body>());
-    let request = axum::http::Request::get(format!("http://{address}/"))
+    let request = http::Request::get(format!("http://{address}/"))
         .body(Body::empty())
         .unwrap();
     let response = client.oneshot(request).await.unwrap();
