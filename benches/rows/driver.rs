@@ -167,7 +167,8 @@ pub(crate) fn inside_runtime(threads: usize, work: impl AsyncFnOnce()) {
             }
         });
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        work().await;
+        // Tokio would let its timers and semaphores be pending after so many polls.
+        tokio::task::unconstrained(work()).await;
         beating.abort();
     });
 }

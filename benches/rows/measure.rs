@@ -77,7 +77,8 @@ async fn spread(maker: &Maker, threads: usize, calls: u64) -> Vec<Took> {
     let tasks: Vec<_> = (0..threads)
         .map(|thread| {
             let (runner, barrier) = (maker(thread), barrier.clone());
-            tokio::spawn(async move { run(runner, &barrier, calls) })
+            let work = async move { run(runner, &barrier, calls) };
+            tokio::spawn(tokio::task::unconstrained(work))
         })
         .collect();
     let mut took = Vec::new();

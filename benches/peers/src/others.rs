@@ -71,16 +71,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("bulkhead, refuse", "tower, load shed", || {
         of(LoadShed::new(full(ConcurrencyLimit::new(Inner, 1))), ready)
     }),
-    row("bulkhead, refuse", RESILIENCE, || {
-        let layer = limited(1);
-        let mut first = layer.layer(Once);
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(Service::<u64>::poll_ready(&mut first, &mut cx).is_ready());
-        // Polled once and never again: its permit never comes back.
-        let future = Box::leak(Box::new(first.call(0)));
-        assert!(future.as_mut().poll(&mut cx).is_pending());
-        of(layer.layer(Inner), ready)
-    }),
+    // tower-resilience's refusal is a timer of length zero: it is pending until
+    // the time driver runs, and so not to be compared.
     Row {
         shared: false,
         // It is not `Clone`: each runner has one of its own.
