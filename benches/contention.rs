@@ -43,15 +43,18 @@ fn main() {
         "ns per call and thread", "1 thread", "2 threads", "2T/1T", "range", "passes"
     );
     for (row, mut figures) in rows.iter().zip(figures) {
-        let [one, two, ratio] = figures
-            .each_mut()
-            .map(|figures| median(figures).unwrap_or(f64::NAN));
+        let [one, two, ratio] = figures.each_mut().map(|figures| median(figures));
+        let cell = |figure: Option<f64>, digits: usize| match figure {
+            Some(figure) => format!("{figure:.digits$}"),
+            None => "-".to_owned(),
+        };
+        let (one, two, ratio) = (cell(one, 1), cell(two, 1), cell(ratio, 2));
         let [.., ratios] = figures;
         let range = match (ratios.first(), ratios.last()) {
             (Some(least), Some(most)) => format!("{least:.2} to {most:.2}"),
-            _ => String::new(),
+            _ => "never two cores".to_owned(),
         };
         let (name, passes) = (row.name, ratios.len());
-        println!("{name:<38}{one:>12.1}{two:>13.1}{ratio:>8.2}{range:>16}{passes:>8}");
+        println!("{name:<38}{one:>12}{two:>13}{ratio:>8}{range:>16}{passes:>8}");
     }
 }
