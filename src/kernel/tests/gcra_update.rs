@@ -28,7 +28,7 @@ proptest! {
     #[test]
     fn fault_020_clock_backward(
         rate in rates(),
-        start in (1u64 << 40)..(1 << 61),
+        start in (1u64 << 40)..(1 << 60),
         back in prop_oneof![0..2 * SECOND, (0..61u32).prop_flat_map(|bits| 0..=1u64 << bits)],
         steps in prop::collection::vec(any::<u64>(), 1..20),
     ) {
@@ -36,6 +36,7 @@ proptest! {
         prop_assert_eq!(drain(&gcra, &quota, start), u64::from(rate.burst));
         let start = start.saturating_sub(back);
         let fill = u64::try_from(rate.full().div_ceil(u128::from(rate.permits))).unwrap();
+        prop_assume!(fill < 1 << 59);
         let mut now = start;
         let mut granted = 0u128;
         for step in steps {
