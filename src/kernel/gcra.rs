@@ -4,35 +4,33 @@
 //! The word is the *theoretical arrival time* (TAT): when the bucket will be
 //! full again. Whole nanoseconds are too coarse for it: at 3·10⁸ a second the
 //! emission interval would round from 3.33 to 3 ns, 11 % too fast. So time is
-//! counted in **units of a power of two per emission interval**, each between
-//! half a nanosecond and one: the interval is then exact, and only the
-//! conversion of the current time rounds: down, by less than a unit, which is no
-//! more than the clock itself rounds, and without accumulating. 64 bits hold 292
-//! years of it.
+//! counted in **units of which an emission interval has a whole number**: up to
+//! four per nanosecond, 64 bits hold at least 146 years of them. Where the
+//! interval is a whole number of nanoseconds, or halves, thirds or quarters of
+//! one (100 a second, 30, 1024), a tick is a whole number of units
+//! too, and everything is exact. Elsewhere the conversion of the current time
+//! rounds down, by less than a quarter of a nanosecond and without accumulating,
+//! which is less than the clock itself rounds.
 
 use std::time::Duration;
 
-use super::sync::{AtomicU32, AtomicU64, Ordering, spin};
+use super::sync::{AtomicU64, Ordering, spin};
 use crate::clock::Tick;
 
 /// The fraction bits of [`Quota::scale`].
-const FRACTION: u32 = 63;
+const FRACTION: u32 = 60;
 
 /// How much may pass, in the numbers the algorithm needs. It is `Copy` and fits
-/// five words, so that a policy update can publish it atomically.
+/// four words, so that a policy update can publish it atomically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Units per nanosecond, with 63 fraction bits, rounded up: 1 to 2.
+    /// Units per nanosecond, with 60 fraction bits, rounded down: up to 4.
     scale: u64,
-    /// Nanoseconds per unit, with 63 fraction bits: 0.5 to 1.
-    inverse: u64,
-    /// An emission interval is `1 << shift` units.
-    shift: u32,
+    /// Units per emission interval.
+    cell: u64,
     /// Requests that may come at once.
     burst: u32,
-    /// Units that an empty bucket needs to fill: `burst << shift`.
-    full: u64,
-    /// Units that a TAT can lie ahead: `full` and the longest reservation.
+    /// Units that a TAT can lie ahead: a full bucket and the longest reservation.
     ahead: u64,
 }
 
@@ -44,7 +42,7 @@ pub enum QuotaError {
     Zero,
     /// More than one request a nanosecond.
     TooFast,
-    /// The bucket would take more than 73 years to fill.
+    /// The bucket would take more than 73 years to fill, or the period is longer.
     TooSlow,
 }
 
@@ -54,7 +52,7 @@ impl Quota {
     ///
     /// # Errors
     /// [`QuotaError`] if the rate or the burst is zero, the rate is above one a
-    /// nanosecond, or `burst × period / permits` is above 73 years.
+    /// nanosecond, or `period` or `burst × period / permits` is above 73 years.
     pub fn new(
         permits: u32,
         period: Duration,
@@ -70,79 +68,75 @@ impl Quota {
         if permits > period {
             return Err(QuotaError::TooFast);
         }
-        let interval = period.div_ceil(permits);
-        if period > MOST || interval * u128::from(burst) > MOST {
+        if period > MOST || period * u128::from(burst) > MOST * permits {
             return Err(QuotaError::TooSlow);
         }
-        // The smallest power of two that is at least the interval in ns.
-        let shift = u128::BITS - (interval - 1).leading_zeros();
-        // scale = 2^shift · permits / period, at least 1 and below 2. Rounding
-        // up keeps exact multiples of the interval exact.
-        let scale = ((permits << shift) << FRACTION).div_ceil(period);
-        let inverse = (period << FRACTION) / (permits << shift);
-        let full = u64::from(burst) << shift;
+        let exact = (1..=4).find(|units| (units * period).is_multiple_of(permits));
+        let cell = exact.unwrap_or(4) * period / permits;
+        // Rounded down: nobody is early.
+        let scale = ((cell * permits) << FRACTION) / period;
         let patience = (patience.as_nanos().min(MOST) * scale) >> FRACTION;
+        let ahead = (u128::from(burst) * cell + patience).min(MOST << 2);
+        let word = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
         Ok(Self {
-            scale: u64::try_from(scale).unwrap_or(u64::MAX),
-            inverse: u64::try_from(inverse).unwrap_or(u64::MAX),
-            shift,
+            scale: word(scale),
+            cell: word(cell),
             burst,
-            full,
-            ahead: full.saturating_add(u64::try_from(patience).unwrap_or(u64::MAX)),
+            ahead: word(ahead),
         })
     }
 
     /// As words, for [`Live`](super::live::Live).
     #[must_use]
     pub fn to_words(self) -> [u64; 4] {
-        let small = u64::from(self.shift) << 32 | u64::from(self.burst);
-        [self.scale, self.inverse, small, self.ahead]
+        [self.scale, self.cell, u64::from(self.burst), self.ahead]
     }
 
     /// The quota of [`to_words`](Self::to_words).
     #[must_use]
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // two 32-bit halves
-    pub fn from_words([scale, inverse, small, ahead]: [u64; 4]) -> Self {
-        let (shift, burst) = ((small >> 32) as u32, small as u32);
+    #[allow(clippy::cast_possible_truncation)] // it was 32 bits
+    pub fn from_words([scale, cell, burst, ahead]: [u64; 4]) -> Self {
         Self {
             scale,
-            inverse,
-            shift,
-            burst,
-            full: u64::from(burst) << (shift & 63),
+            cell,
+            burst: burst as u32,
             ahead,
         }
+    }
+
+    /// Requests that may come at once.
+    #[cfg(test)]
+    pub(crate) fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// Units that an empty bucket needs to fill.
+    #[inline]
+    fn full(&self) -> u64 {
+        u64::from(self.burst) * self.cell
     }
 
     /// The time as units; it stands still where a full bucket more would not fit
     /// the word.
     #[inline]
     fn units(&self, now: Tick) -> u64 {
-        units(self.scale, now).min(LAST - self.ahead.min(LAST))
+        let end = LAST - self.ahead.min(LAST);
+        units(self.scale, now).min(end)
     }
 
-    /// The earliest time whose units are at least `units`.
-    #[allow(clippy::cast_possible_truncation)] // saturated before
+    /// The earliest time whose units, rounded down, are at least `units`.
     fn time(&self, units: u64) -> Tick {
-        let guess = (u128::from(units) * u128::from(self.inverse)) >> FRACTION;
-        let mut ticks = guess.min(u128::from(u64::MAX)) as u64;
-        // The inverse is rounded down: the guess is early by very few.
-        for _ in 0..4 {
-            if self::units(self.scale, Tick::from_nanos(ticks)) >= units {
-                break;
-            }
-            ticks = ticks.saturating_add(1);
-        }
-        Tick::from_nanos(ticks)
+        let ticks = (u128::from(units) << FRACTION).div_ceil(u128::from(self.scale.max(1)));
+        Tick::from_nanos(u64::try_from(ticks).unwrap_or(u64::MAX))
     }
 
     /// What may still come at `now` in a bucket at `level`.
     #[must_use]
     pub fn remaining(&self, level: Level, now: Tick) -> u32 {
         let used = level.0.saturating_sub(self.units(now));
-        let cells = self.full.saturating_sub(used) >> self.shift;
-        u32::try_from(cells).unwrap_or(self.burst).min(self.burst)
+        let cells = self.full().saturating_sub(used) / self.cell.max(1);
+        u32::try_from(cells).unwrap_or(self.burst)
     }
 
     /// Until a bucket at `level` is full again.
@@ -152,8 +146,7 @@ impl Quota {
     }
 }
 
-/// The time in units of a scale, rounded down. The scale is rounded up, by so
-/// little that exact multiples of the interval stay exact.
+/// The time in units of a scale, rounded down.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // saturated before
 fn units(scale: u64, now: Tick) -> u64 {
@@ -206,7 +199,7 @@ pub struct Gcra {
     tat: AtomicU64,
     /// The quota that `tat` was written under; written while it is `BUSY`.
     scale: AtomicU64,
-    shift: AtomicU32,
+    cell: AtomicU64,
 }
 
 impl Gcra {
@@ -216,8 +209,28 @@ impl Gcra {
         Self::default()
     }
 
+    /// Takes `cost` at `now`, if nothing stands in the way: [`admit`](Self::admit)
+    /// in the fewest steps. `false` says nothing yet; ask there.
+    #[inline]
+    pub fn try_admit(&self, quota: &Quota, now: Tick, cost: u32) -> bool {
+        let units = quota.units(now);
+        let tat = self.tat.load(Ordering::Acquire);
+        if self.scale.load(Ordering::Acquire) != quota.scale
+            || self.cell.load(Ordering::Acquire) != quota.cell
+            || cost > quota.burst
+        {
+            return false;
+        }
+        // A mark in place of a time is far ahead: it fails here.
+        let next = tat
+            .max(units)
+            .saturating_add(u64::from(cost).saturating_mul(quota.cell));
+        next.saturating_sub(quota.full()) <= units && self.swap(tat, next)
+    }
+
     /// Asks for `cost` at `now`, offering to wait for up to `patience` (at most
-    /// the quota's). A cost of 0 counts as 1. A refusal writes nothing.
+    /// the quota's). A cost of 0 counts as 1. A refusal writes nothing, but for
+    /// the first one after the clock went back.
     #[inline]
     pub fn admit(&self, quota: &Quota, now: Tick, cost: u32, patience: Duration) -> Decision {
         let cost = cost.max(1);
@@ -225,16 +238,14 @@ impl Gcra {
             return Decision::Never;
         }
         let units = quota.units(now);
-        let cost = u64::from(cost) << quota.shift;
+        let cost = u64::from(cost) * quota.cell;
         loop {
             let Some(tat) = self.load(quota, now) else {
                 return Decision::Dead;
             };
-            // A TAT that no grant until now can have left means that the clock
-            // went back: the bucket is then as empty as it can be.
-            let base = tat.clamp(units, units.saturating_add(quota.ahead));
-            let next = base.saturating_add(cost).min(LAST);
-            let earliest = next.saturating_sub(quota.full);
+            // At the end of time this is beyond the last word, and refused.
+            let next = tat.max(units).saturating_add(cost);
+            let earliest = next.saturating_sub(quota.full());
             if units >= earliest {
                 if self.swap(tat, next) {
                     return Decision::Admit(Level(next));
@@ -244,20 +255,42 @@ impl Gcra {
             // At the end of time there is no later: still it is a wait.
             let wait = quota.time(earliest).saturating_since(now);
             let wait = wait.max(Duration::from_nanos(1));
-            let mut reserved = None;
             if wait <= patience && next - units <= quota.ahead {
                 if !self.swap(tat, next) {
                     continue;
                 }
-                let (before, after) = (base, next);
-                reserved = Some(Reservation { before, after });
+                let (before, after) = (tat, next);
+                return Decision::Wait {
+                    wait,
+                    reserved: Some(Reservation { before, after }),
+                    level: Level(next),
+                };
+            }
+            if self.is_unlikely(quota, units, tat) || self.tat.load(Ordering::Relaxed) != tat {
+                continue;
             }
             return Decision::Wait {
                 wait,
-                reserved,
-                level: Level(base),
+                reserved: None,
+                level: Level(tat),
             };
         }
+    }
+
+    /// Whether `tat` is further ahead than any grant until now can have left
+    /// it: then the clock went back, or the burst was lowered, and the bucket is
+    /// set to as empty as it can be. What is about a second too far may as well
+    /// be the grant of a thread that read the clock later: that is left alone,
+    /// since taking it back would mint permits.
+    #[inline]
+    fn is_unlikely(&self, quota: &Quota, units: u64, tat: u64) -> bool {
+        let most = units.saturating_add(quota.ahead);
+        let second = quota.scale >> (FRACTION - 30);
+        let unlikely = tat > most.saturating_add(second);
+        if unlikely {
+            self.swap(tat, most);
+        }
+        unlikely
     }
 
     /// How full the bucket is at `now`; `None` if it was retired.
@@ -292,11 +325,13 @@ impl Gcra {
     fn load(&self, quota: &Quota, now: Tick) -> Option<u64> {
         loop {
             // First the word, then its units: whoever reads a word that was
-            // carried over also reads the units it was carried over to.
+            // carried over also reads the units it was carried over to. Whoever
+            // reads newer units than the word's cannot swap that word, and sees
+            // when it reads the word again that it has changed.
             let tat = self.tat.load(Ordering::Acquire);
             if tat < BUSY
-                && self.scale.load(Ordering::Relaxed) == quota.scale
-                && self.shift.load(Ordering::Relaxed) == quota.shift
+                && self.scale.load(Ordering::Acquire) == quota.scale
+                && self.cell.load(Ordering::Acquire) == quota.cell
             {
                 return Some(tat);
             }
@@ -315,29 +350,19 @@ impl Gcra {
             spin();
             return;
         }
-        let old_scale = self.scale.load(Ordering::Relaxed);
-        // A new bucket has no units yet, and lacks nothing.
-        let lacks = match old_scale {
-            0 => 0,
-            scale => tat.saturating_sub(units(scale, now)),
-        };
-        let up = quota
-            .shift
-            .saturating_sub(self.shift.load(Ordering::Relaxed));
-        let down = self
-            .shift
-            .load(Ordering::Relaxed)
-            .saturating_sub(quota.shift);
+        let scale = self.scale.load(Ordering::Relaxed);
+        let cell = u128::from(self.cell.load(Ordering::Relaxed).max(1));
         // Rounded up: an update mints nothing.
-        let lacks = ((u128::from(lacks) << up) + ((1 << down) - 1)) >> down;
+        let lacks = u128::from(tat.saturating_sub(units(scale, now)));
+        let lacks = (lacks * u128::from(quota.cell)).div_ceil(cell);
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead);
         let fresh = if lacks == 0 {
             0
         } else {
             quota.units(now).saturating_add(lacks).min(LAST)
         };
-        self.scale.store(quota.scale, Ordering::Relaxed);
-        self.shift.store(quota.shift, Ordering::Relaxed);
+        self.scale.store(quota.scale, Ordering::Release);
+        self.cell.store(quota.cell, Ordering::Release);
         self.tat.store(fresh, Ordering::Release);
     }
 }

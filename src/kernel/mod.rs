@@ -20,5 +20,5 @@ pub mod shared;
 pub(crate) mod sync;
 mod wait_queue;
 
-#[cfg(all(test, keep_loom))]
-mod loom_keyed;
+#[cfg(test)]
+mod tests;

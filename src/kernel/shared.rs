@@ -209,6 +209,12 @@ pub struct Shared<T: Pooled> {
 }
 
 impl<T: Pooled> Shared<T> {
+    /// Takes ownership of the state.
+    #[cfg(test)]
+    pub(crate) fn new(state: T) -> Self {
+        Self::from_arc(Arc::new(state))
+    }
+
     /// A handle on a state that others hold as an `Arc`.
     pub fn from_arc(state: Arc<T>) -> Self {
         Self { state: Some(state) }

@@ -10,8 +10,12 @@ use loom::{
     thread,
 };
 
-use super::keyed::{Entry, Evict, Keyed, Map, Overflow};
-use crate::{clock::Tick, key::KeyId};
+use super::model;
+use crate::{
+    clock::Tick,
+    kernel::keyed::{Entry, Evict, Keyed, Map, Overflow},
+    key::KeyId,
+};
 
 /// A map as the real one behaves: a lookup may go on with an entry that is removed meanwhile.
 struct Model<V>(Mutex<HashMap<KeyId, Arc<Entry<V>>>>);
@@ -79,12 +83,6 @@ fn take(limits: &Limits, id: u128, now: u64) -> Result<bool, Overflow> {
         assert!(limits.len() <= limits.cap(), "more entries than the cap");
         taken
     })
-}
-
-fn model(bound: usize, f: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(bound);
-    builder.check(f);
 }
 
 /// Two users of a key that is idle, and an insertion that wants its place.

@@ -1,0 +1,148 @@
+//! Clocks that go back, and quotas that change.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::gcra::{Model, Rate, at, nanos, rates};
+use crate::kernel::gcra::{Decision, Gcra, Quota};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Takes one after the other at `now` until there is none.
+fn drain(gcra: &Gcra, quota: &Quota, now: u64) -> u64 {
+    let mut granted = 0;
+    let mut cost = quota.burst();
+    while cost > 0 {
+        match gcra.admit(quota, at(now), cost, Duration::ZERO) {
+            Decision::Admit(_) => granted += u64::from(cost),
+            Decision::Wait { .. } => cost /= 2,
+            other => panic!("{other:?}"),
+        }
+    }
+    granted
+}
+
+proptest! {
+    /// Fault 20: nothing is minted, and the bucket is in order a fill time later.
+    #[test]
+    fn fault_020_clock_backward(
+        rate in rates(),
+        start in (1u64 << 40)..(1 << 60),
+        back in prop_oneof![0..2 * SECOND, (0..61u32).prop_flat_map(|bits| 0..=1u64 << bits)],
+        steps in prop::collection::vec(any::<u64>(), 1..20),
+    ) {
+        let (gcra, quota) = (Gcra::new(), rate.quota());
+        prop_assert_eq!(drain(&gcra, &quota, start), u64::from(rate.burst));
+        let start = start.saturating_sub(back);
+        let fill = u64::try_from(rate.full().div_ceil(u128::from(rate.permits))).unwrap();
+        prop_assume!(fill < 1 << 59);
+        let mut now = start;
+        let mut granted = 0u128;
+        for step in steps {
+            granted += u128::from(drain(&gcra, &quota, now));
+            let may = rate.fine(now - start) / u128::from(rate.period);
+            prop_assert!(granted <= may, "{granted} instead of {may} after going back");
+            now += step % (fill / 10 + 2);
+        }
+        // It noticed above, at the latest now; less than about a second may be another thread's
+        // delay, so it is waited for.
+        drain(&gcra, &quota, now);
+        now += fill + rate.patience + SECOND * 11 / 10;
+        let granted = drain(&gcra, &quota, now);
+        prop_assert_eq!(granted, u64::from(rate.burst), "not in order again");
+    }
+
+    /// A new quota keeps what a bucket lacks, as a number of requests, and mints nothing.
+    #[test]
+    fn a_new_quota_mints_nothing(
+        old in rates(),
+        new in rates(),
+        start in (0..61u32).prop_flat_map(|bits| 0..=1u64 << bits),
+        steps in prop::collection::vec((any::<u32>(), any::<u64>()), 0..20),
+    ) {
+        let (old, new) = (Rate { patience: 0, ..old }, Rate { patience: 0, ..new });
+        let gcra = Gcra::new();
+        let mut model = Model { rate: old, tat: 0 };
+        let mut now = start;
+        for &(cost, step) in &steps {
+            model.ask(&gcra, now, 1 + cost % old.burst, 0);
+            now += step % (old.period / u64::from(old.permits) + 2);
+        }
+        // What is missing: `lacks / old.period` requests. The new model misses no more than that
+        // (rounded down), and at most all.
+        let lacks = model.tat.saturating_sub(old.fine(now));
+        let least = wide(lacks, new.period, old.period).min(new.full());
+        let quota = new.quota();
+        let granted = u128::from(drain(&gcra, &quota, now));
+        let may = (new.full() - least) / u128::from(new.period);
+        prop_assert!(granted <= may, "{granted} instead of {may}");
+        // Rounded by a nanosecond of either rate at most.
+        let most = wide(lacks + u128::from(old.permits), new.period, old.period)
+            + u128::from(new.permits) * 2;
+        let must = new.full().saturating_sub(most) / u128::from(new.period);
+        prop_assert!(granted >= must, "{granted} instead of {must}");
+        // From here on the new rate counts.
+        let base = new.fine(now) + least + granted * u128::from(new.period);
+        let mut grants = Vec::new();
+        let model = Model { rate: new, tat: base };
+        for (cost, step) in steps {
+            let cost = 1 + cost % new.burst;
+            if let Decision::Admit(_) = gcra.admit(&quota, at(now), cost, Duration::ZERO) {
+                if grants.is_empty() {
+                    prop_assert!(model.due(now, cost) <= now);
+                }
+                grants.push((now, cost));
+            }
+            now += step % (new.period / u64::from(new.permits) + 2);
+        }
+        prop_assert_eq!(new.check(grants, 0), Ok(()));
+    }
+}
+
+/// `a * b / c`, rounded down; `a` may be longer than a word.
+fn wide(a: u128, b: u64, c: u64) -> u128 {
+    let (b, c) = (u128::from(b), u128::from(c));
+    (a / c) * b + (a % c) * b / c
+}
+
+/// Ten requests are missing before and after, whatever the rate.
+#[test]
+fn missing_requests_are_kept() {
+    let quota = |permits, burst| Quota::new(permits, nanos(SECOND), burst, Duration::ZERO).unwrap();
+    for (before, after) in [(10, 1000), (1000, 10), (30, 8), (8, 30), (10, 10)] {
+        let gcra = Gcra::new();
+        let now = at((1 << 50) + 7);
+        let Decision::Admit(_) = gcra.admit(&quota(before, 50), now, 10, Duration::ZERO) else {
+            panic!("a fresh bucket is full");
+        };
+        let after = quota(after, 60);
+        let level = gcra.level(&after, now).unwrap();
+        assert_eq!(after.remaining(level, now), 50);
+    }
+}
+
+/// A lower burst at the same rate: the bucket is empty, not deep in debt.
+#[test]
+fn a_lower_burst_is_no_debt() {
+    let quota = |burst| Quota::new(1, nanos(SECOND), burst, Duration::ZERO).unwrap();
+    let gcra = Gcra::new();
+    let now = 1 << 50;
+    assert_eq!(drain(&gcra, &quota(100), now), 100);
+    let Decision::Wait { wait, .. } = gcra.admit(&quota(5), at(now), 1, Duration::ZERO) else {
+        panic!("the bucket is empty");
+    };
+    assert_eq!(wait, nanos(SECOND));
+    assert_eq!(drain(&gcra, &quota(5), now + SECOND), 1);
+}
+
+/// A bucket that nobody used for centuries holds one burst.
+#[test]
+fn fault_019_centuries_of_idle() {
+    let quota = Quota::new(1000, nanos(SECOND), 5, Duration::from_secs(1)).unwrap();
+    let gcra = Gcra::new();
+    let century = 3_155_760_000 * SECOND;
+    for now in [0, SECOND, century, 2 * century, u64::MAX / 2, u64::MAX - 3] {
+        assert_eq!(drain(&gcra, &quota, now), 5, "at {now}");
+    }
+}

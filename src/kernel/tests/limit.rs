@@ -1,0 +1,264 @@
+//! One thread against a naive model.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+
+use super::Wakes;
+use crate::kernel::limit::{Full, Limit, WaitKey};
+
+/// A limit as one would write it down.
+#[derive(Debug, Default)]
+struct Model {
+    limit: i64,
+    in_flight: i64,
+    /// What the first waiter has gathered.
+    parked: i64,
+    /// (name, permits), first come first served.
+    queue: VecDeque<(usize, i64)>,
+    granted: HashMap<usize, i64>,
+}
+
+impl Model {
+    /// Below zero: a debt.
+    fn free(&self) -> i64 {
+        self.limit - self.in_flight - self.parked
+    }
+
+    fn serve(&mut self) {
+        while let Some(&(name, needs)) = self.queue.front() {
+            if self.free() < 0 {
+                return;
+            }
+            self.parked += self.free().min(needs - self.parked);
+            if self.parked < needs {
+                return;
+            }
+            self.parked = 0;
+            self.in_flight += needs;
+            self.queue.pop_front();
+            self.granted.insert(name, needs);
+        }
+    }
+
+    fn cancel(&mut self, name: usize) {
+        if let Some(place) = self.queue.iter().position(|waiter| waiter.0 == name) {
+            self.queue.remove(place);
+            if place == 0 {
+                self.parked = 0;
+            }
+        } else if let Some(permits) = self.granted.remove(&name) {
+            self.in_flight -= permits;
+        }
+        self.serve();
+    }
+}
+
+/// Somebody in the queue, with the wakers it has shown.
+struct Waiter {
+    name: usize,
+    key: WaitKey,
+    shown: Vec<Arc<Wakes>>,
+}
+
+impl Waiter {
+    fn poll(&mut self, limit: &Limit, again: bool) -> Poll<()> {
+        if !again || self.shown.is_empty() {
+            self.shown.push(Arc::default());
+        }
+        let waker = Waker::from(Arc::clone(self.shown.last().unwrap()));
+        limit.poll_acquired(self.key, &mut Context::from_waker(&waker))
+    }
+
+    /// The last waker alone is owed one wake, and none before the grant.
+    fn check(&self, granted: bool) {
+        for (i, wakes) in self.shown.iter().rev().enumerate() {
+            assert_eq!(wakes.count(), u32::from(granted && i == 0), "{}", self.name);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_naive_model(
+        stripes in 0..5usize,
+        first in 0..12u32,
+        ops in prop::collection::vec((0..16u32, 0..6u32, any::<usize>()), 1..200),
+    ) {
+        let limit = Limit::with_stripes(first, stripes);
+        let mut model = Model { limit: first.into(), ..Model::default() };
+        let mut held: Vec<u32> = Vec::new();
+        let mut waiters: Vec<Waiter> = Vec::new();
+        for (name, (op, n, some)) in ops.into_iter().enumerate() {
+            match op {
+                0..4 => {
+                    let free = model.queue.is_empty() && model.free() >= n.into();
+                    let got = limit.try_acquire_from(some, n);
+                    prop_assert_eq!(got, if free { Ok(()) } else { Err(Full) });
+                    if free {
+                        model.in_flight += i64::from(n);
+                        held.push(n);
+                    }
+                }
+                4..8 if !held.is_empty() => {
+                    let n = held.swap_remove(some % held.len());
+                    model.in_flight -= i64::from(n);
+                    model.serve();
+                    limit.release_from(some, n);
+                }
+                8 => {
+                    let to = n * 3;
+                    model.limit = to.into();
+                    model.serve();
+                    limit.resize(to);
+                    prop_assert_eq!(limit.limit(), to);
+                }
+                9..12 => {
+                    let max = 6;
+                    match limit.enqueue(n, max) {
+                        Ok(key) => {
+                            prop_assert!(model.queue.len() < max as usize);
+                            model.queue.push_back((name, n.into()));
+                            model.serve();
+                            waiters.push(Waiter { name, key, shown: Vec::new() });
+                        }
+                        Err(Full) => prop_assert_eq!(model.queue.len(), max as usize),
+                    }
+                }
+                12..15 if !waiters.is_empty() => {
+                    let index = some % waiters.len();
+                    let waiter = &mut waiters[index];
+                    match model.granted.get(&waiter.name).copied() {
+                        Some(n) => {
+                            prop_assert_eq!(waiter.poll(&limit, true), Poll::Ready(()));
+                            // The key is spent: nothing more comes of it.
+                            limit.cancel(waiter.key);
+                            prop_assert_eq!(waiter.poll(&limit, true), Poll::Pending);
+                            model.granted.remove(&waiter.name);
+                            held.push(u32::try_from(n).unwrap());
+                            waiters.swap_remove(index);
+                        }
+                        None => prop_assert_eq!(waiter.poll(&limit, n < 3), Poll::Pending),
+                    }
+                }
+                15 if !waiters.is_empty() => {
+                    let waiter = waiters.swap_remove(some % waiters.len());
+                    let granted = model.granted.contains_key(&waiter.name);
+                    limit.cancel(waiter.key);
+                    waiter.check(granted);
+                    model.cancel(waiter.name);
+                }
+                _ => {}
+            }
+            prop_assert_eq!(i64::try_from(limit.in_flight()).unwrap(), model.in_flight);
+            prop_assert_eq!(limit.waiting() as usize, model.queue.len());
+            for waiter in &waiters {
+                waiter.check(model.granted.contains_key(&waiter.name));
+            }
+        }
+        for waiter in waiters {
+            limit.cancel(waiter.key);
+        }
+        held.into_iter().for_each(|n| limit.release_from(0, n));
+        prop_assert_eq!((limit.in_flight(), limit.waiting()), (0, 0));
+        prop_assert_eq!(limit.try_acquire_from(1, limit.limit()), Ok(()));
+        prop_assert_eq!(limit.try_acquire_from(0, 1), Err(Full));
+    }
+}
+
+fn waiter(limit: &Limit, name: usize, n: u32) -> Waiter {
+    let key = limit.enqueue(n, u32::MAX).unwrap();
+    let mut waiter = Waiter {
+        name,
+        key,
+        shown: Vec::new(),
+    };
+    assert!(waiter.poll(limit, true).is_pending());
+    waiter
+}
+
+/// Fault 18: a thousand waiters are served as they came, one per release.
+#[test]
+fn fault_018_first_come_first_served() {
+    let limit = Limit::with_stripes(4, 4);
+    (0..4).for_each(|thread| limit.try_acquire_from(thread, 1).unwrap());
+    let mut waiters: Vec<_> = (0..1000).map(|name| waiter(&limit, name, 1)).collect();
+    for next in 0..1000 {
+        limit.release_from(next % 4, 1);
+        // Nobody barges in.
+        assert_eq!(limit.try_acquire_from(next % 4, 1), Err(Full));
+        for waiter in &waiters {
+            waiter.check(waiter.name <= next);
+        }
+        assert!(waiters[next].poll(&limit, true).is_ready());
+    }
+    assert_eq!((limit.in_flight(), limit.waiting()), (4, 0));
+}
+
+/// Fault 18: permits are gathered for a heavy waiter, whoever asks for a light one meanwhile.
+#[test]
+fn fault_018_a_heavy_waiter_needs_ten_releases() {
+    let limit = Limit::with_stripes(16, 4);
+    (0..16).for_each(|thread| limit.try_acquire_from(thread, 1).unwrap());
+    let heavy = waiter(&limit, 0, 10);
+    let light = waiter(&limit, 1, 1);
+    for released in 0..10 {
+        heavy.check(false);
+        assert_eq!(limit.in_flight(), 16 - released);
+        limit.release_from(3, 1);
+        assert_eq!(limit.try_acquire_from(3, 1), Err(Full));
+    }
+    heavy.check(true);
+    light.check(false);
+    limit.release_from(3, 1);
+    light.check(true);
+}
+
+/// More waiters than wakers are taken out of the lock at once.
+#[test]
+fn one_resize_wakes_all_it_has_room_for() {
+    let limit = Limit::with_stripes(0, 2);
+    let waiters: Vec<_> = (0..100).map(|name| waiter(&limit, name, 1)).collect();
+    limit.resize(99);
+    for waiter in &waiters {
+        waiter.check(waiter.name < 99);
+    }
+    assert_eq!((limit.in_flight(), limit.waiting()), (99, 1));
+}
+
+/// Fault 28: a lower limit takes effect by and by.
+#[test]
+fn fault_028_a_lower_limit_drains() {
+    let limit = Limit::with_stripes(10, 4);
+    (0..10).for_each(|thread| limit.try_acquire_from(thread, 1).unwrap());
+    limit.resize(3);
+    for left in (3..10).rev() {
+        limit.release_from(left, 1);
+        assert_eq!(limit.try_acquire_from(left, 1), Err(Full));
+        assert_eq!(limit.in_flight(), left as u64);
+    }
+    limit.release_from(0, 1);
+    assert_eq!(limit.try_acquire_from(1, 1), Ok(()));
+    assert_eq!(limit.try_acquire_from(1, 1), Err(Full));
+}
+
+/// Fault 22: extreme limits and weights.
+#[test]
+fn fault_022_extremes() {
+    for stripes in [0, 1, 3] {
+        let limit = Limit::with_stripes(u32::MAX, stripes);
+        assert_eq!(limit.try_acquire_from(usize::MAX, u32::MAX), Ok(()));
+        assert_eq!(limit.try_acquire_from(0, 1), Err(Full));
+        limit.resize(0);
+        limit.resize(u32::MAX);
+        limit.resize(0);
+        let waiting = waiter(&limit, 0, u32::MAX);
+        limit.release_from(1, u32::MAX);
+        assert_eq!((limit.in_flight(), limit.waiting()), (0, 1));
+        limit.resize(u32::MAX);
+        waiting.check(true);
+        assert_eq!(limit.in_flight(), u64::from(u32::MAX));
+    }
+}

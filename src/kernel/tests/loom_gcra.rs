@@ -1,0 +1,145 @@
+use std::{sync::Arc, time::Duration};
+
+use loom::thread;
+
+use super::model;
+use crate::{
+    clock::Tick,
+    kernel::gcra::{Decision, Gcra, Quota, Reservation},
+};
+
+const NOW: Tick = Tick::from_nanos(1000);
+
+/// One permit per ten nanoseconds; with patience for one.
+fn quota(period: u64, burst: u32) -> Quota {
+    let nanos = Duration::from_nanos;
+    Quota::new(1, nanos(period), burst, nanos(period)).unwrap()
+}
+
+fn take(gcra: &Gcra, quota: &Quota) -> bool {
+    match gcra.admit(quota, NOW, 1, Duration::ZERO) {
+        Decision::Admit(_) => true,
+        Decision::Wait { wait, reserved, .. } => {
+            // With the units of one quota and the word of another it would be something else.
+            assert_eq!(
+                wait,
+                quota.reset(gcra.level(quota, NOW).unwrap(), NOW) / quota.burst()
+            );
+            assert_eq!(reserved, None);
+            false
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reserve(gcra: &Gcra, quota: &Quota) -> Option<(Duration, Reservation)> {
+    match gcra.admit(quota, NOW, 1, Duration::MAX) {
+        Decision::Wait { wait, reserved, .. } => Some((wait, reserved?)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Fault 31: three takers, two tokens.
+#[test]
+fn loom_gcra_no_oversell() {
+    model(2, || {
+        let gcra = Arc::new(Gcra::new());
+        let others = [0; 2].map(|_| {
+            let gcra = Arc::clone(&gcra);
+            thread::spawn(move || take(&gcra, &quota(10, 2)))
+        });
+        let mine = take(&gcra, &quota(10, 2));
+        let granted = others.map(|other| other.join().unwrap());
+        let granted = granted.iter().filter(|granted| **granted).count() + usize::from(mine);
+        assert_eq!(granted, 2);
+    });
+}
+
+/// A fresh bucket and one that changes its units while others take from it.
+#[test]
+fn loom_gcra_carry_over_vs_admit() {
+    model(3, || {
+        let gcra = Arc::new(Gcra::new());
+        assert!(take(&gcra, &quota(10, 3)));
+        let other = {
+            let gcra = Arc::clone(&gcra);
+            thread::spawn(move || {
+                let quota = quota(700, 3);
+                usize::from(take_any(&gcra, &quota)) + usize::from(take_any(&gcra, &quota))
+            })
+        };
+        let mine = usize::from(take_any(&gcra, &quota(10, 3)));
+        assert_eq!(other.join().unwrap() + mine, 2, "one of three was gone");
+        // Whatever the units are now, all three are missing.
+        assert!(!take(&gcra, &quota(700, 3)));
+    });
+}
+
+fn take_any(gcra: &Gcra, quota: &Quota) -> bool {
+    matches!(
+        gcra.admit(quota, NOW, 1, Duration::ZERO),
+        Decision::Admit(_)
+    )
+}
+
+/// Refused under the new quota, nobody is told the units of the old one.
+#[test]
+fn loom_gcra_carry_over_vs_refusal() {
+    model(3, || {
+        let gcra = Arc::new(Gcra::new());
+        assert!(take(&gcra, &quota(10, 1)));
+        let other = {
+            let gcra = Arc::clone(&gcra);
+            thread::spawn(move || take(&gcra, &quota(700, 1)))
+        };
+        assert!(!take(&gcra, &quota(700, 1)));
+        assert!(!other.join().unwrap());
+    });
+}
+
+/// A bucket is retired or used, never both.
+#[test]
+fn loom_gcra_retire_vs_admit() {
+    model(2, || {
+        let gcra = Arc::new(Gcra::new());
+        let taker = {
+            let gcra = Arc::clone(&gcra);
+            thread::spawn(move || gcra.admit(&quota(10, 1), NOW, 1, Duration::ZERO))
+        };
+        let retirer = {
+            let gcra = Arc::clone(&gcra);
+            // Under a quota that the bucket has not seen.
+            thread::spawn(move || gcra.try_retire(&quota(700, 1), NOW))
+        };
+        let retired = gcra.try_retire(&quota(10, 1), NOW) | retirer.join().unwrap();
+        match taker.join().unwrap() {
+            Decision::Admit(_) => assert!(!retired),
+            Decision::Dead => assert!(retired),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// A place is given back, or somebody is behind it already.
+#[test]
+fn loom_gcra_cancel_vs_reserve() {
+    model(3, || {
+        let gcra = Arc::new(Gcra::new());
+        let quota = Quota::new(1, Duration::from_nanos(10), 1, Duration::from_nanos(20)).unwrap();
+        assert!(take(&gcra, &quota));
+        let (first, reservation) = reserve(&gcra, &quota).unwrap();
+        assert_eq!(first, Duration::from_nanos(10));
+        let other = {
+            let gcra = Arc::clone(&gcra);
+            thread::spawn(move || reserve(&gcra, &quota).unwrap().0.as_nanos())
+        };
+        gcra.cancel(reservation);
+        let other = other.join().unwrap();
+        let next = reserve(&gcra, &quota).map(|(wait, _)| wait.as_nanos());
+        match (other, next) {
+            // Before the cancellation, or after it.
+            (20, None) | (10, Some(20)) => {}
+            wrong => panic!("{wrong:?}"),
+        }
+    });
+}
