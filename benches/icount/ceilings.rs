@@ -139,8 +139,8 @@ pub(crate) fn check(rustc: &str, rows: &[(&str, Counts)]) -> ExitCode {
     }
     if exceeded > 0 {
         return fail(&format!(
-            "{exceeded} of {} rows x 4 counts exceed",
-            rows.len()
+            "{exceeded} of {} counts exceed their ceilings",
+            rows.len() * 4
         ));
     }
     println!(
