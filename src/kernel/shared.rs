@@ -210,6 +210,7 @@ pub struct Shared<T: Pooled> {
 
 impl<T: Pooled> Shared<T> {
     /// A handle on a state that others hold as an `Arc`.
+    #[must_use]
     pub fn from_arc(state: Arc<T>) -> Self {
         Self { state: Some(state) }
     }

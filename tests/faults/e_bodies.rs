@@ -1,9 +1,10 @@
 //! E. Bodies that admissions hang on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame};
 use tower::Layer;
 use tower_keep::Setup;
 use tower_keep::bulkhead::{Bulkhead, BulkheadLayer, Handle, Shed};
@@ -38,9 +39,10 @@ fn ends(normal: u64, failed: u64, cancelled: u64) -> Option<Ends> {
     })
 }
 
-fn next<B: Body + Unpin>(
-    body: &mut B,
-) -> std::task::Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
+/// What one poll of a body gives.
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
+fn next<B: Body + Unpin>(body: &mut B) -> Polled<B> {
     Hand::new(std::future::poll_fn(|cx| {
         std::pin::Pin::new(&mut *body).poll_frame(cx)
     }))

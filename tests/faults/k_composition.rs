@@ -89,10 +89,10 @@ mod laws {
         assert!(called + rig.handle.rejected() <= asked);
     }
 
-    pub(super) fn fault_098_listeners_may_call_back<L, H: Watched>(make: impl Fn(Setup) -> (L, H))
+    pub(super) fn fault_098_listeners_may_call_back<L, H>(make: impl Fn(Setup) -> (L, H))
     where
         L: Layer<Inner, Service: Subject>,
-        H: std::fmt::Debug,
+        H: Watched + std::fmt::Debug,
     {
         let slot = Arc::new(OnceLock::<H>::new());
         let back = Arc::clone(&slot);
@@ -277,7 +277,7 @@ fn fault_099_the_cause_is_readable_through_five_layers() {
         .layer(tower::limit::ConcurrencyLimitLayer::new(4))
         .layer(tower::util::MapErrLayer::new(tower::BoxError::from))
         .layer(bulkhead().queued())
-        .layer(throttle.clone())
+        .layer(throttle)
         .layer(limited.clone())
         .service(probe);
     let error = finish_on(&time, call(&mut service, request("a")))
