@@ -20,7 +20,8 @@ mod rows;
 use std::process::{Command, ExitCode};
 
 use profile::Counts;
-use rows::{BARE, ROWS, Runner};
+use rows::driver::Runner;
+use rows::{BARE, ROWS};
 
 /// Calls per row; also enough to have touched every key before.
 const CALLS: u64 = 2_000;

@@ -88,6 +88,12 @@
 //!
 //! All of them only add. The oldest Rust that works is 1.90.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What only one pattern needs of the shared core is dead without that pattern.
+// With all of them, nothing may be.
+#![cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, unused_imports, unused_macros, unreachable_pub)
+)]
 
 pub mod classify;
 pub mod clock;
@@ -102,6 +108,8 @@ pub mod http;
 #[allow(missing_docs)]
 pub mod kernel;
 #[cfg(not(any(keep_loom, feature = "test-util")))]
+// `pub` there means: visible to tests and benches, by the feature above.
+#[allow(unreachable_pub)]
 mod kernel;
 pub mod key;
 pub mod lift;

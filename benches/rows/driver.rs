@@ -171,3 +171,22 @@ pub(crate) fn inside_runtime(threads: usize, work: impl AsyncFnOnce()) {
         beating.abort();
     });
 }
+
+/// Makes a runner for a thread, around a clone of one service.
+pub(crate) type Maker = Box<dyn Fn(usize) -> Runner + Send + Sync>;
+
+/// A maker around clones of one service.
+pub(crate) fn of<S: Clone + Send + Sync + 'static>(service: S, drive: impl Drive<S>) -> Maker {
+    Box::new(move |thread| drive.runner(service.clone(), thread))
+}
+
+/// How a service is called.
+pub(crate) trait Drive<S>: Send + Sync + 'static {
+    fn runner(&self, service: S, thread: usize) -> Runner;
+}
+
+impl<S, F: Fn(S, usize) -> Runner + Send + Sync + 'static> Drive<S> for F {
+    fn runner(&self, service: S, thread: usize) -> Runner {
+        self(service, thread)
+    }
+}

@@ -1,23 +1,22 @@
 //! What the benches measure: one row per path through a layer, the same in all
 //! of them.
 
-mod driver;
+pub(crate) mod driver;
+#[allow(dead_code)] // only one of the benches measures two threads
+pub(crate) mod measure;
 
 use std::time::Duration;
 
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
 use tower_keep::clock::Clock;
 use tower_keep::key;
-use tower_keep::throttle::{self, Throttle, ThrottleLayer};
+use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
 use tower_keep::{Override, Setup};
 use tower_layer::Layer;
 
-use driver::{Inner, Once, pending, ready};
-pub(crate) use driver::{Runner, Waking, inside_runtime};
-
-/// Makes a runner for a thread, around a clone of one service.
-pub(crate) type Maker = Box<dyn Fn(usize) -> Runner + Send + Sync>;
+pub(crate) use driver::inside_runtime;
+use driver::{Inner, Maker, Once, Waking, of, pending, ready};
 
 /// One path through a layer.
 pub(crate) struct Row {
@@ -52,6 +51,9 @@ pub(crate) const ROWS: &[Row] = &[
         of(limited().layer(Inner), ready)
     }),
     row("bulkhead, refuse", false, full),
+    row("bulkhead, queue, admit", false, || {
+        of(limited().queued().layer(Inner), ready)
+    }),
     row("bulkhead, pending once", false, || {
         of(limited().layer(Once), pending(Waking::Noop))
     }),
@@ -72,6 +74,14 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, admit, tsc", true, || {
         of(throttled(Clock::tsc()).layer(Inner), ready)
     }),
+    row("throttle, wait, admit", false, || {
+        of(throttled(Clock::default()).waiting().layer(Inner), ready)
+    }),
+    row("throttle, quota headers, admit", false, || {
+        let policy = boundless().headers(Headers::Always);
+        let layer = ThrottleLayer::new(policy.build().expect("a policy"));
+        of(layer.layer(Inner), ready)
+    }),
     row("throttle, refuse", false, spent),
     row("throttle, 10^4 keys", true, || keyed(KEYS)),
     row("throttle, hot key", true, || keyed(1)),
@@ -84,22 +94,6 @@ pub(crate) const ROWS: &[Row] = &[
         of(stacked(Once), pending(Waking::Counted))
     }),
 ];
-
-/// A maker around clones of one service.
-fn of<S: Clone + Send + Sync + 'static>(service: S, drive: impl Drive<S>) -> Maker {
-    Box::new(move |thread| drive.runner(service.clone(), thread))
-}
-
-/// How a service is called.
-trait Drive<S>: Send + Sync + 'static {
-    fn runner(&self, service: S, thread: usize) -> Runner;
-}
-
-impl<S, F: Fn(S, usize) -> Runner + Send + Sync + 'static> Drive<S> for F {
-    fn runner(&self, service: S, thread: usize) -> Runner {
-        self(service, thread)
-    }
-}
 
 fn limited() -> BulkheadLayer {
     BulkheadLayer::new(bulkhead::Policy::max_concurrent(100).expect("a policy"))

@@ -102,8 +102,8 @@ impl Wait {
     pub(super) fn start(state: &Shared<State>, permits: u32) -> Self {
         let result = match state.try_admit(permits) {
             Ok(token) => Ok(Permit::new(state, token)),
-            Err(Some(rejection)) => Err(rejection),
-            Err(None) => match Self::queue(state, permits) {
+            Err(kind @ RejectionKind::Closed) => Err(state.reject(kind)),
+            Err(_) => match Self::queue(state, permits) {
                 Ok(wait) => return wait,
                 Err(rejection) => Err(rejection),
             },

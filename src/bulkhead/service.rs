@@ -168,8 +168,8 @@ where
             self.reserved = match self.state.try_admit(1) {
                 Ok(token) => Reserved::Permit(Permit::new(&self.state, token)),
                 // `call` will say so: an error here means that the service is dead.
-                Err(Some(_)) => return Poll::Ready(Ok(())),
-                Err(None) => {
+                Err(RejectionKind::Closed) => return Poll::Ready(Ok(())),
+                Err(_) => {
                     let now = self.state.core.clock().now();
                     match Place::take(&self.state, 1, u32::MAX, now) {
                         Ok(place) => Reserved::Place(place),

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::policy::Policy;
 use crate::classify::Outcome;
 use crate::clock::nanos;
@@ -34,6 +36,8 @@ pub(super) struct State {
     /// The queue's length and its longest wait in nanoseconds.
     queue: Live<2>,
     counters: Counters<8>,
+    /// The policy as it was given.
+    policy: Mutex<Policy>,
 }
 
 pooled!(State);
@@ -53,28 +57,28 @@ impl State {
             limit: Limit::new(policy.max_concurrent),
             queue: Live::new(queue_words(policy)),
             counters: Counters::default(),
+            policy: Mutex::new(policy),
         });
         enter(registry, state.core.id(), &state);
         Shared::from_arc(state)
     }
 
-    /// One more call, now or not at all. `Err(None)`: there was no permit, and
-    /// nothing was counted yet.
+    /// One more call, now or not at all. A refusal is not counted yet.
     #[inline]
-    pub(super) fn try_admit(&self, permits: u32) -> Result<Token, Option<Rejection>> {
+    pub(super) fn try_admit(&self, permits: u32) -> Result<Token, RejectionKind> {
         match self.core.order() {
             Override::None => match self.limit.try_acquire(permits) {
                 Ok(()) => Ok(Token { permits }),
-                Err(_) => Err(None),
+                Err(_) => Err(RejectionKind::Full),
             },
             order => self.ordered(order, permits),
         }
     }
 
     #[cold]
-    fn ordered(&self, order: Override, permits: u32) -> Result<Token, Option<Rejection>> {
+    fn ordered(&self, order: Override, permits: u32) -> Result<Token, RejectionKind> {
         if order == Override::Close {
-            return Err(Some(self.reject(RejectionKind::Closed)));
+            return Err(RejectionKind::Closed);
         }
         if self.limit.try_acquire(permits).is_ok() {
             return Ok(Token { permits });
@@ -86,8 +90,7 @@ impl State {
     /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
     #[inline]
     pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
-        self.try_admit(permits)
-            .map_err(|rejection| rejection.unwrap_or_else(|| self.reject(RejectionKind::Full)))
+        self.try_admit(permits).map_err(|kind| self.reject(kind))
     }
 
     /// Counts and tells a refusal.
@@ -112,18 +115,27 @@ impl State {
     }
 
     pub(super) fn update(&self, policy: Policy) {
-        self.queue.store(queue_words(policy));
-        self.limit.resize(policy.max_concurrent);
+        {
+            let mut slot = self.policy.lock();
+            *slot = policy;
+            self.queue.store(queue_words(policy));
+        }
+        // Outside the lock, since it wakes who waits; and again if somebody else
+        // has updated in between, or parts of both policies would stay.
+        let mut limit = policy.max_concurrent;
+        loop {
+            self.limit.resize(limit);
+            let latest = self.policy().max_concurrent;
+            if latest == limit {
+                break;
+            }
+            limit = latest;
+        }
         self.core.tell(Event::Updated);
     }
 
     pub(super) fn policy(&self) -> Policy {
-        let (queue_length, max_wait) = self.queue();
-        Policy {
-            max_concurrent: self.limit.limit(),
-            queue_length,
-            max_wait,
-        }
+        *self.policy.lock()
     }
 
     pub(super) fn snapshot(&self) -> super::Snapshot {

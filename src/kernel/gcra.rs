@@ -6,8 +6,9 @@
 //! emission interval would round from 3.33 to 3 ns, 11 % too fast. So time is
 //! counted in **units of a power of two per emission interval**, each between
 //! half a nanosecond and one: the interval is then exact, and only the
-//! conversion of the current time rounds, never to the caller's favour, by less
-//! than a unit and without accumulating. 64 bits hold 292 years of it.
+//! conversion of the current time rounds: down, by less than a unit, which is no
+//! more than the clock itself rounds, and without accumulating. 64 bits hold 292
+//! years of it.
 
 use std::time::Duration;
 
@@ -114,29 +115,21 @@ impl Quota {
         }
     }
 
-    /// Requests that may come at once.
-    #[must_use]
-    pub fn burst(&self) -> u32 {
-        self.burst
-    }
-
-    /// The time as units, rounded down and rounded up; it stands still where a
-    /// full bucket more would not fit the word.
+    /// The time as units; it stands still where a full bucket more would not fit
+    /// the word.
     #[inline]
-    fn units(&self, now: Tick) -> (u64, u64) {
-        let (down, up) = units(self.scale, now);
-        let end = LAST - self.ahead.min(LAST);
-        (down.min(end), up.min(end))
+    fn units(&self, now: Tick) -> u64 {
+        units(self.scale, now).min(LAST - self.ahead.min(LAST))
     }
 
-    /// The earliest time whose units, rounded down, are at least `units`.
+    /// The earliest time whose units are at least `units`.
     #[allow(clippy::cast_possible_truncation)] // saturated before
     fn time(&self, units: u64) -> Tick {
         let guess = (u128::from(units) * u128::from(self.inverse)) >> FRACTION;
         let mut ticks = guess.min(u128::from(u64::MAX)) as u64;
         // The inverse is rounded down: the guess is early by very few.
         for _ in 0..4 {
-            if self::units(self.scale, Tick::from_nanos(ticks)).0 >= units {
+            if self::units(self.scale, Tick::from_nanos(ticks)) >= units {
                 break;
             }
             ticks = ticks.saturating_add(1);
@@ -147,7 +140,7 @@ impl Quota {
     /// What may still come at `now` in a bucket at `level`.
     #[must_use]
     pub fn remaining(&self, level: Level, now: Tick) -> u32 {
-        let used = level.0.saturating_sub(self.units(now).1);
+        let used = level.0.saturating_sub(self.units(now));
         let cells = self.full.saturating_sub(used) >> self.shift;
         u32::try_from(cells).unwrap_or(self.burst).min(self.burst)
     }
@@ -159,16 +152,13 @@ impl Quota {
     }
 }
 
-/// The time in units of a scale, rounded down and rounded up. The true value
-/// lies between `product - ticks` and `product`, since the scale is rounded up.
+/// The time in units of a scale, rounded down. The scale is rounded up, by so
+/// little that exact multiples of the interval stay exact.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // saturated before
-fn units(scale: u64, now: Tick) -> (u64, u64) {
-    let ticks = u128::from(now.as_nanos());
-    let product = ticks * u128::from(scale);
-    let most = u128::from(u64::MAX);
-    let up = (product - ticks + ((1 << FRACTION) - 1)) >> FRACTION;
-    ((product >> FRACTION).min(most) as u64, up.min(most) as u64)
+fn units(scale: u64, now: Tick) -> u64 {
+    let product = u128::from(now.as_nanos()) * u128::from(scale);
+    (product >> FRACTION).min(u128::from(u64::MAX)) as u64
 }
 
 /// How full a bucket is; [`Quota::remaining`] and [`Quota::reset`] read it.
@@ -234,7 +224,7 @@ impl Gcra {
         if cost > quota.burst {
             return Decision::Never;
         }
-        let (down, up) = quota.units(now);
+        let units = quota.units(now);
         let cost = u64::from(cost) << quota.shift;
         loop {
             let Some(tat) = self.load(quota, now) else {
@@ -242,21 +232,20 @@ impl Gcra {
             };
             // A TAT that no grant until now can have left means that the clock
             // went back: the bucket is then as empty as it can be.
-            let tat_now = tat.clamp(down, up.saturating_add(quota.ahead));
-            // Two roundings: a bucket that is full now has room for the whole
-            // burst, and what is taken is written as if it came a unit later.
-            let earliest = tat_now.saturating_add(cost).saturating_sub(quota.full);
-            let base = tat_now.max(up);
+            let base = tat.clamp(units, units.saturating_add(quota.ahead));
             let next = base.saturating_add(cost).min(LAST);
-            if down >= earliest {
+            let earliest = next.saturating_sub(quota.full);
+            if units >= earliest {
                 if self.swap(tat, next) {
                     return Decision::Admit(Level(next));
                 }
                 continue;
             }
+            // At the end of time there is no later: still it is a wait.
             let wait = quota.time(earliest).saturating_since(now);
+            let wait = wait.max(Duration::from_nanos(1));
             let mut reserved = None;
-            if wait <= patience && next - up <= quota.ahead {
+            if wait <= patience && next - units <= quota.ahead {
                 if !self.swap(tat, next) {
                     continue;
                 }
@@ -287,7 +276,7 @@ impl Gcra {
     pub fn try_retire(&self, quota: &Quota, now: Tick) -> bool {
         match self.load(quota, now) {
             None => true,
-            Some(tat) => tat <= quota.units(now).0 && self.swap(tat, DEAD),
+            Some(tat) => tat <= quota.units(now) && self.swap(tat, DEAD),
         }
     }
 
@@ -330,7 +319,7 @@ impl Gcra {
         // A new bucket has no units yet, and lacks nothing.
         let lacks = match old_scale {
             0 => 0,
-            scale => tat.saturating_sub(units(scale, now).1),
+            scale => tat.saturating_sub(units(scale, now)),
         };
         let up = quota
             .shift
@@ -345,7 +334,7 @@ impl Gcra {
         let fresh = if lacks == 0 {
             0
         } else {
-            quota.units(now).1.saturating_add(lacks).min(LAST)
+            quota.units(now).saturating_add(lacks).min(LAST)
         };
         self.scale.store(quota.scale, Ordering::Relaxed);
         self.shift.store(quota.shift, Ordering::Relaxed);
@@ -366,11 +355,17 @@ mod tests {
             let quota = quota.unwrap();
             for n in 0..1_000u64 {
                 let now = Tick::from_nanos(3_600_000_000_000 + n * 987_654_321);
-                let bucket = Gcra::new();
-                let admitted = bucket.admit(&quota, now, burst, Duration::ZERO);
-                assert!(matches!(admitted, Decision::Admit(_)), "{quota:?} at {n}");
-                let again = bucket.admit(&quota, now, 1, Duration::ZERO);
-                assert!(matches!(again, Decision::Wait { .. }), "{quota:?} at {n}");
+                let ask = |bucket: &Gcra, cost| bucket.admit(&quota, now, cost, Duration::ZERO);
+                let (whole, single) = (Gcra::new(), Gcra::new());
+                assert!(matches!(ask(&whole, burst), Decision::Admit(_)));
+                assert!(matches!(ask(&whole, 1), Decision::Wait { .. }));
+                for _ in 0..burst {
+                    assert!(
+                        matches!(ask(&single, 1), Decision::Admit(_)),
+                        "{quota:?} at {n}"
+                    );
+                }
+                assert!(matches!(ask(&single, 1), Decision::Wait { .. }));
             }
         }
     }

@@ -72,6 +72,7 @@ pub struct Entry<V> {
     value: V,
 }
 
+#[cfg(all(test, keep_loom))]
 impl<V> Entry<V> {
     /// The state.
     pub const fn value(&self) -> &V {
@@ -270,6 +271,7 @@ impl<V, M> Keyed<V, M> {
 
     /// Whether there are no keys.
     #[must_use]
+    #[cfg(any(test, feature = "test-util"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -215,6 +215,7 @@ impl<T: Pooled> Shared<T> {
     }
 
     /// The state, to lend it to a call.
+    #[must_use]
     #[inline]
     pub fn arc(&self) -> &Arc<T> {
         match &self.state {

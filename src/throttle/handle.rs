@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub bypassed: u64,
     /// Keys that have a bucket.
     pub keys: u64,
+    /// Keys that can have one at once.
+    pub max_keys: u64,
     /// Buckets that made room for another key.
     pub keys_evicted: u64,
     /// Requests whose key found no room.

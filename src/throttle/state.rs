@@ -381,6 +381,7 @@ impl State {
             cancelled: self.counters.sum(CANCELLED),
             bypassed: self.counters.sum(BYPASSED),
             keys: keyed.map_or(0, |k| k.map.len() as u64),
+            max_keys: keyed.map_or(0, |k| k.map.cap() as u64),
             keys_evicted: keyed.map_or(0, |k| k.map.evicted()),
             keys_overflowed: keyed.map_or(0, |k| k.map.overflowed()),
         }
@@ -407,6 +408,7 @@ impl Inspect for State {
             ("cancelled", snapshot.cancelled.into()),
             ("bypassed", snapshot.bypassed.into()),
             ("keys", snapshot.keys.into()),
+            ("max_keys", snapshot.max_keys.into()),
             ("keys_evicted", snapshot.keys_evicted.into()),
             ("keys_overflowed", snapshot.keys_overflowed.into()),
         ])

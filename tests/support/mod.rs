@@ -79,9 +79,17 @@ where
 }
 
 /// Polls readiness once, with a waker that nobody hears.
-pub(crate) fn poll_ready<S, Req>(service: &mut S) -> std::task::Poll<Result<(), S::Error>>
+pub(crate) fn poll_ready<S>(service: &mut S) -> std::task::Poll<Result<(), S::Error>>
 where
-    S: tower::Service<Req>,
+    S: tower::Service<Request<()>>,
 {
     service.poll_ready(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
+
+/// Waits until the service is ready.
+pub(crate) async fn readiness<S>(service: &mut S) -> Result<(), S::Error>
+where
+    S: tower::Service<Request<()>>,
+{
+    std::future::poll_fn(|cx| service.poll_ready(cx)).await
 }

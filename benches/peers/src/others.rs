@@ -1,0 +1,198 @@
+//! Everybody else, each at its leanest.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock, MonotonicClock};
+use governor::{Quota, RateLimiter};
+use tower::limit::{ConcurrencyLimit, RateLimit, rate::Rate};
+use tower::load_shed::LoadShed;
+use tower::timeout::Timeout;
+use tower_layer::Layer;
+use tower_resilience_bulkhead::BulkheadLayer;
+use tower_resilience_ratelimiter::RateLimiterLayer;
+use tower_resilience_timelimiter::TimeLimiterLayer;
+use tower_service::Service;
+
+use crate::driver::{Inner, Maker, Once, Waking, of, pending, ready};
+use crate::wrappers::{Direct, Governed, PerKey, Pingora};
+use crate::{KEYS, Row};
+
+const TOWER: &str = "tower";
+const RESILIENCE: &str = "tower-resilience";
+const GOVERNOR: &str = "governor";
+const GOVERNOR_TSC: &str = "governor, time stamp counter";
+const PINGORA: &str = "pingora-timeout";
+const ASSEMBLED: &str = "governor + tower + tower";
+
+const LONG: Duration = Duration::from_secs(30);
+
+const fn row(path: &'static str, who: &'static str, make: fn() -> Maker) -> Row {
+    Row {
+        path,
+        who,
+        make,
+        shared: true,
+    }
+}
+
+pub(crate) const ROWS: &[Row] = &[
+    row("timeout, ready", TOWER, || {
+        of(Timeout::new(Inner, LONG), ready)
+    }),
+    row("timeout, ready", PINGORA, || {
+        of(Pingora(Inner, LONG), ready)
+    }),
+    row("timeout, ready", RESILIENCE, || {
+        of(timed().layer(Inner), ready)
+    }),
+    row("timeout, pending once", TOWER, || {
+        of(Timeout::new(Once, LONG), pending(Waking::Noop))
+    }),
+    row("timeout, pending once", PINGORA, || {
+        of(Pingora(Once, LONG), pending(Waking::Noop))
+    }),
+    row("timeout, pending once", RESILIENCE, || {
+        of(timed().layer(Once), pending(Waking::Noop))
+    }),
+    row("timeout, pending once, counted waker", TOWER, || {
+        of(Timeout::new(Once, LONG), pending(Waking::Counted))
+    }),
+    row("timeout, pending once, counted waker", PINGORA, || {
+        of(Pingora(Once, LONG), pending(Waking::Counted))
+    }),
+    row("bulkhead, admit", TOWER, || {
+        of(ConcurrencyLimit::new(Inner, 100), ready)
+    }),
+    row("bulkhead, admit", RESILIENCE, || {
+        of(limited(100).layer(Inner), ready)
+    }),
+    row("bulkhead, refuse", "tower, load shed", || {
+        of(LoadShed::new(full(ConcurrencyLimit::new(Inner, 1))), ready)
+    }),
+    row("bulkhead, refuse", RESILIENCE, || {
+        let mut first = limited(1).layer(Once);
+        // Never ends, so its permit never comes back.
+        std::mem::drop(tokio::spawn(async move {
+            let _ = first.call(0);
+            std::future::pending::<()>().await;
+        }));
+        of(limited(1).layer(Inner), ready)
+    }),
+    Row {
+        shared: false,
+        // It is not `Clone`: each runner has one of its own.
+        ..row("throttle, admit", TOWER, || {
+            let rate = || Rate::new(1_000_000_000, Duration::from_secs(1));
+            Box::new(move |thread| ready(RateLimit::new(Inner, rate()), thread))
+        })
+    },
+    row("throttle, admit", GOVERNOR, || {
+        of(governed(Inner, MonotonicClock), ready)
+    }),
+    row("throttle, admit", GOVERNOR_TSC, || {
+        of(governed(Inner, DefaultClock::default()), ready)
+    }),
+    row("throttle, admit", RESILIENCE, || {
+        of(throttled(100_000_000).layer(Inner), ready)
+    }),
+    row("throttle, refuse", GOVERNOR, || spent(MonotonicClock)),
+    row("throttle, refuse", GOVERNOR_TSC, || {
+        spent(DefaultClock::default())
+    }),
+    row("throttle, refuse", RESILIENCE, || {
+        of(throttled(1).layer(Inner), ready)
+    }),
+    row("throttle, 10^4 keys", GOVERNOR, || {
+        keyed(KEYS, MonotonicClock)
+    }),
+    row("throttle, 10^4 keys", GOVERNOR_TSC, || {
+        keyed(KEYS, DefaultClock::default())
+    }),
+    row("throttle, hot key", GOVERNOR, || keyed(1, MonotonicClock)),
+    row("throttle, hot key", GOVERNOR_TSC, || {
+        keyed(1, DefaultClock::default())
+    }),
+    row("stack of three, ready", ASSEMBLED, || {
+        of(assembled(Inner), ready)
+    }),
+    row("stack of three, ready", RESILIENCE, || {
+        let inner = timed().layer(limited(100).layer(Inner));
+        of(throttled(100_000_000).layer(inner), ready)
+    }),
+    row("stack of three, pending once", ASSEMBLED, || {
+        of(assembled(Once), pending(Waking::Noop))
+    }),
+    row("stack of three, pending once", RESILIENCE, || {
+        let inner = timed().layer(limited(100).layer(Once));
+        of(throttled(100_000_000).layer(inner), pending(Waking::Noop))
+    }),
+];
+
+/// The only permit is with a clone that nobody calls.
+fn full<S: Service<u64> + Clone>(service: ConcurrencyLimit<S>) -> ConcurrencyLimit<S> {
+    let mut idle = service.clone();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(idle.poll_ready(&mut cx).is_ready());
+    Box::leak(Box::new(idle));
+    service
+}
+
+fn timed() -> TimeLimiterLayer {
+    TimeLimiterLayer::builder().timeout_duration(LONG).build()
+}
+
+fn limited(calls: usize) -> BulkheadLayer {
+    BulkheadLayer::builder()
+        .max_concurrent_calls(calls)
+        .reject_when_full()
+        .build()
+        .expect("a layer")
+}
+
+fn throttled(calls: usize) -> RateLimiterLayer {
+    RateLimiterLayer::builder()
+        .limit_for_period(calls)
+        .refresh_period(if calls == 1 {
+            LONG
+        } else {
+            Duration::from_secs(1)
+        })
+        .timeout_duration(Duration::ZERO)
+        .build()
+        .expect("a layer")
+}
+
+fn boundless() -> Quota {
+    Quota::per_second(NonZeroU32::new(1_000_000_000).expect("above 0"))
+}
+
+fn governed<S, C: Clock>(inner: S, clock: C) -> Governed<S, Direct<C>> {
+    Governed::new(inner, RateLimiter::direct_with_clock(boundless(), clock))
+}
+
+fn spent<C: Clock + Send + Sync + 'static>(clock: C) -> Maker
+where
+    C::Instant: Send + Sync,
+{
+    let quota = Quota::with_period(LONG * 100).expect("above 0");
+    let limiter = RateLimiter::direct_with_clock(quota, clock);
+    while limiter.check().is_ok() {}
+    of(Governed::new(Inner, limiter), ready)
+}
+
+fn keyed<C: Clock + Send + Sync + 'static>(keys: u64, clock: C) -> Maker
+where
+    C::Instant: Send + Sync,
+{
+    let limiter = RateLimiter::dashmap_with_clock(boundless(), clock);
+    of(Governed::new(Inner, PerKey { limiter, keys }), ready)
+}
+
+/// The best stack of three that one can put together without this crate.
+fn assembled<S: Service<u64> + Clone>(
+    inner: S,
+) -> Governed<Timeout<ConcurrencyLimit<S>>, Direct<MonotonicClock>> {
+    let inner = Timeout::new(ConcurrencyLimit::new(inner, 100), LONG);
+    governed(inner, MonotonicClock)
+}

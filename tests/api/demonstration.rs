@@ -1,0 +1,39 @@
+//! What the gateway's demonstration reports, as `tests/gates/gateway.sh` runs it.
+
+use serde_json::Value;
+
+#[test]
+#[ignore = "tests/gates/gateway.sh runs the demonstration, which takes half a minute"]
+fn the_demonstration_reports_what_it_should() {
+    let path = std::env::var("GATEWAY_REPORT").expect("GATEWAY_REPORT names the report");
+    let text = std::fs::read_to_string(path).unwrap();
+    let report: Value = serde_json::from_str(&text).expect("one JSON object");
+    let number = |mode: &str, key: &str| {
+        report[mode][key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {mode}.{key} in {text}"))
+    };
+    for mode in ["bare", "guarded"] {
+        assert!(number(mode, "ok") > 0.0);
+        assert!(number(mode, "ok") <= number(mode, "offered"));
+        for key in ["p50_ms", "p99_ms", "p999_ms", "ok_p99_ms"] {
+            assert!(number(mode, key) > 0.0, "{mode}.{key}");
+        }
+    }
+    assert_eq!(number("bare", "offered"), number("guarded", "offered"));
+    let goodput = |mode| number(mode, "goodput_per_s");
+    assert!(
+        goodput("guarded") > goodput("bare"),
+        "the guard made it worse: {text}"
+    );
+    let sick = |mode| number(mode, "sick_upstream_requests");
+    assert!(
+        sick("guarded") <= sick("bare"),
+        "the guard loads the sick upstreams: {text}"
+    );
+    assert!(
+        report["layers"]
+            .as_array()
+            .is_some_and(|layers| !layers.is_empty())
+    );
+}

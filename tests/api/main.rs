@@ -1,0 +1,6 @@
+//! What holds for the crate as a whole: its types, its messages, its sources.
+
+mod demonstration;
+mod messages;
+mod source;
+mod types;

@@ -1,0 +1,44 @@
+//! What the compiler says to somebody whose types do not fit.
+
+use std::process::Command;
+
+/// The compiler that wrote the `.stderr` files: others word the rest of an error
+/// in other ways. `TRYBUILD=overwrite cargo test --test api` writes them anew.
+const WRITTEN_BY: &str = "rustc 1.95.";
+
+#[test]
+fn types_that_do_not_fit_are_explained() {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let version = Command::new(rustc).arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    if !version.starts_with(WRITTEN_BY) {
+        println!("not compared: the messages of {WRITTEN_BY}* are stored, this is {version}");
+        return;
+    }
+    trybuild::TestCases::new().compile_fail("tests/api/unfit/*.rs");
+}
+
+#[test]
+fn the_messages_name_the_way_out() {
+    let of = |file: &str| {
+        let path = format!(
+            "{}/tests/api/unfit/{file}.stderr",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        std::fs::read_to_string(path).unwrap()
+    };
+    let error = of("error");
+    assert!(
+        error.contains("cannot carry a rejection of a tower-keep layer"),
+        "{error}"
+    );
+    assert!(
+        error.contains("put `tower_keep::LiftLayer` innermost"),
+        "{error}"
+    );
+    let key = of("key");
+    assert!(key.contains("is not a key"), "{key}");
+    let cost = of("cost");
+    assert!(cost.contains("cannot tell the cost of `u32`"), "{cost}");
+    assert!(cost.contains("cost::by("), "{cost}");
+}
