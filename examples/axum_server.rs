@@ -29,10 +29,10 @@ fn app() -> Result<Router, PolicyError> {
     let stack = ServiceBuilder::new()
         // No caller is served for longer than it waits, and none for more than a minute.
         .layer(ReadLayer::new(Wire::millis(TIME_LEFT)).at_most(Duration::from_secs(60)))
-        // Every client address: 10 requests a second, 3 of them at once.
+        // Every client address: a request a second, 3 of them at once.
         .layer(ThrottleLayer::keyed_with(
             throttle::Policy::builder()
-                .rate(10, Duration::from_secs(1))
+                .rate(1, Duration::from_secs(1))
                 .burst(3)
                 .build()?,
             // Behind one proxy it would be `ClientIp::trusted_hops(1)`.

@@ -55,7 +55,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(refused) => println!("  {refused}"),
     }
     drop(held);
-    println!("  {:?}", disk.snapshot());
+    let seen = disk.snapshot();
+    println!(
+        "  so far: {} succeeded, {} waited",
+        seen.succeeded, seen.waited
+    );
 
     println!("a loop of jobs, 50 a second and 3 at once:");
     let policy = throttle::Policy::builder()

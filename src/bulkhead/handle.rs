@@ -89,7 +89,8 @@ impl Handle {
         Ok(Permit::new(&self.state, token))
     }
 
-    /// A permit for one call, in the policy's queue if need be.
+    /// A permit for one call, in the policy's queue if need be. The future takes
+    /// its place with its first poll.
     ///
     /// # Cancel safety
     /// Dropped, it gives up its place in the queue.
@@ -102,7 +103,9 @@ impl Handle {
     /// lighter calls behind it do not overtake.
     pub fn acquire_weighted(&self, weight: u32) -> Acquire {
         Acquire {
-            wait: Wait::start(&self.state, weight.max(1)),
+            state: self.state.clone(),
+            weight: weight.max(1),
+            wait: None,
         }
     }
 }
@@ -117,8 +120,12 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Acquire {
+        state: Shared<State>,
+        weight: u32,
+        // Started by the first poll: so it is under the deadline that is in
+        // force there, and one that nobody polls holds nothing.
         #[pin]
-        wait: Wait,
+        wait: Option<Wait>,
     }
 }
 
@@ -126,7 +133,14 @@ impl Future for Acquire {
     type Output = Result<Permit, Rejection>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().wait.poll(cx)
+        let mut this = self.project();
+        if this.wait.is_none() {
+            this.wait.set(Some(Wait::start(this.state, *this.weight)));
+        }
+        match this.wait.as_pin_mut() {
+            Some(wait) => wait.poll(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
