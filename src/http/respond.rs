@@ -39,6 +39,9 @@ use crate::lift::Lift;
 ///
 /// The response body must be `From<Bytes>`, as axum's is; for those that are
 /// only `Default`, such as tonic's, see [`Responding::without_body`].
+///
+/// Around a tonic *channel* it turns refusals into statuses with their codes;
+/// without it, tonic calls them `Unknown`.
 pub fn respond<L>(stack: L) -> Responding<L, ProblemBody> {
     Responding {
         stack,
