@@ -93,10 +93,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .layer(tower::timeout::TimeoutLayer::new(Duration::from_secs(1)))
         .service_fn(buy);
     operator.set_override(Override::Close);
-    let error: BoxError = mixed.clone().oneshot("milk").await.unwrap_err();
-    println!("  {error}: {:?}", error.as_rejection().map(|r| r.kind()));
+    tell(mixed.clone().oneshot("milk").await);
     operator.set_override(Override::None);
-    let error: BoxError = mixed.oneshot("bread").await.unwrap_err();
-    println!("  {error}: {:?}", error.as_rejection().map(|r| r.kind()));
+    tell(mixed.oneshot("bread").await);
     Ok(())
+}
+
+fn tell(answer: Result<String, BoxError>) {
+    match answer {
+        Ok(bought) => println!("  {bought}"),
+        // `as_rejection` looks through the whole chain of errors.
+        Err(error) => match error.as_rejection() {
+            Some(rejection) => println!("  a layer said no: {:?}", rejection.kind()),
+            None => println!("  the service failed: {error}"),
+        },
+    }
 }

@@ -188,3 +188,30 @@ impl Admission for Permit {
         self.0.finish(outcome.unwrap_or(Outcome::Neutral));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{BulkheadLayer, Policy};
+    use crate::RejectionKind;
+    use crate::clock::Clock;
+    use crate::deadline::Deadline;
+
+    #[tokio::test(start_paused = true)]
+    async fn acquire_does_nothing_until_it_is_polled() {
+        let handle = BulkheadLayer::new(Policy::max_concurrent(1).unwrap()).handle();
+        let (first, second) = (handle.acquire(), handle.acquire());
+        let held = handle.admit().unwrap();
+        assert_eq!(
+            (handle.snapshot().in_flight, handle.snapshot().waiting),
+            (1, 0)
+        );
+        // It was made outside the deadline, and is polled under it.
+        let deadline = Deadline::after(&Clock::default(), Duration::from_millis(30));
+        let refused = deadline.wrap(first).await.unwrap_err();
+        assert_eq!(refused.kind(), RejectionKind::DeadlineExceeded);
+        drop(held);
+        assert!(second.await.is_ok());
+    }
+}
