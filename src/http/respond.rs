@@ -186,6 +186,10 @@ pub enum Split<B, E> {
 }
 
 /// Tells refusals from other errors: [`Pass`] or [`Other`].
+#[diagnostic::on_unimplemented(
+    message = "`respond` cannot tell what to answer to the error `{E}` of this stack",
+    note = "for a stack that holds other people's layers: `tower_keep::respond_or(stack, |error| response)`"
+)]
 pub trait Unlift<E, B> {
     /// The error that is left.
     type Error;
