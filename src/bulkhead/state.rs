@@ -66,22 +66,27 @@ impl State {
     /// One more call, now or not at all. A refusal is not counted yet.
     #[inline]
     pub(super) fn try_admit(&self, permits: u32) -> Result<Token, RejectionKind> {
-        match self.core.order() {
-            Override::None => match self.limit.try_acquire(permits) {
-                Ok(()) => Ok(Token { permits }),
-                Err(_) => Err(RejectionKind::Full),
-            },
-            order => self.ordered(order, permits),
+        if self.core.is_overruled() {
+            return self.ordered(permits);
+        }
+        match self.limit.try_acquire(permits) {
+            Ok(()) => Ok(Token { permits }),
+            Err(_) => Err(RejectionKind::Full),
         }
     }
 
     #[cold]
-    fn ordered(&self, order: Override, permits: u32) -> Result<Token, RejectionKind> {
+    fn ordered(&self, permits: u32) -> Result<Token, RejectionKind> {
+        let order = self.core.order();
         if order == Override::Close {
             return Err(RejectionKind::Closed);
         }
         if self.limit.try_acquire(permits).is_ok() {
             return Ok(Token { permits });
+        }
+        // The order may have been taken back in between.
+        if order == Override::None {
+            return Err(RejectionKind::Full);
         }
         self.counters.add(BYPASSED, 1);
         Ok(Token { permits: 0 })

@@ -72,6 +72,12 @@ impl Core {
         Override::from_word(self.order.load(Ordering::Relaxed))
     }
 
+    /// Whether an operator has ordered anything.
+    #[inline]
+    pub fn is_overruled(&self) -> bool {
+        self.order.load(Ordering::Relaxed) != 0
+    }
+
     /// Orders it to do this from now on.
     pub fn set_order(&self, order: Override) {
         self.order.store(order.to_word(), Ordering::Relaxed);

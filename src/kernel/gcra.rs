@@ -216,6 +216,26 @@ impl Gcra {
         Self::default()
     }
 
+    /// Takes `cost` at `now`, if nothing stands in the way: [`admit`](Self::admit)
+    /// in the fewest steps. `false` says nothing yet; ask there.
+    #[inline]
+    pub fn try_admit(&self, quota: &Quota, now: Tick, cost: u32) -> bool {
+        let units = quota.units(now);
+        let tat = self.tat.load(Ordering::Acquire);
+        if self.scale.load(Ordering::Relaxed) != quota.scale
+            || self.shift.load(Ordering::Relaxed) != quota.shift
+            || cost > quota.burst
+        {
+            return false;
+        }
+        // A mark in place of a time is far ahead, and so are times from before
+        // the clock went back: all of them fail here.
+        let next = tat
+            .max(units)
+            .saturating_add(u64::from(cost) << quota.shift);
+        next.saturating_sub(quota.full) <= units && self.swap(tat, next)
+    }
+
     /// Asks for `cost` at `now`, offering to wait for up to `patience` (at most
     /// the quota's). A cost of 0 counts as 1. A refusal writes nothing.
     #[inline]

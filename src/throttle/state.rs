@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
-use crate::clock::Tick;
+use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
@@ -25,8 +25,9 @@ const WAITED: usize = 2;
 const CANCELLED: usize = 3;
 const BYPASSED: usize = 4;
 
-/// The quota, and the rules for headers, missing keys and full tables.
-type Words = Live<5>;
+/// The quota; the rules for headers, missing keys and full tables; the longest
+/// wait in nanoseconds.
+type Words = Live<6>;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -70,7 +71,7 @@ impl Evict for Bucket {
 #[derive(Debug, Clone, Copy)]
 struct Rules(u64);
 
-fn pack(quota: Quota, policy: &Policy) -> [u64; 5] {
+fn pack(quota: Quota, policy: &Policy) -> [u64; 6] {
     let [a, b, c, d] = quota.to_words();
     let headers = match policy.headers {
         Headers::Never => 0,
@@ -79,11 +80,12 @@ fn pack(quota: Quota, policy: &Policy) -> [u64; 5] {
     };
     let missing = u64::from(policy.missing_key == MissingKey::Refuse);
     let full = u64::from(policy.when_full == WhenFull::Refuse);
-    [a, b, c, d, headers | missing << 8 | full << 16]
+    let rules = headers | missing << 8 | full << 16;
+    [a, b, c, d, rules, nanos(policy.max_wait)]
 }
 
 #[inline]
-fn unpack([a, b, c, d, rules]: [u64; 5]) -> (Quota, Rules) {
+fn unpack([a, b, c, d, rules, _]: [u64; 6]) -> (Quota, Rules) {
     (Quota::from_words([a, b, c, d]), Rules(rules))
 }
 
@@ -164,7 +166,7 @@ impl Drop for Reserved {
 impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
         let (core, registry) = Core::new("throttle", setup);
-        let live = Arc::new(Live::new([0; 5]));
+        let live = Arc::new(Live::new([0; 6]));
         let state = Arc::new(Self {
             core,
             live,
@@ -230,6 +232,26 @@ impl State {
         now: Tick,
         patience: Duration,
     ) -> Result<Pass, Rejection> {
+        // The usual way in a few steps; whatever is out of the ordinary goes on.
+        if matches!(draw, Draw::Common) && cost > 0 && !state.core.is_overruled() {
+            let (quota, rules) = unpack(state.live.load());
+            if rules.headers() != Headers::Always && state.common.try_admit(&quota, now, cost) {
+                state.counters.add(ADMITTED, 1);
+                return Ok(Pass::Now);
+            }
+        }
+        Self::decide(state, draw, cost, now, patience)
+    }
+
+    #[inline(never)]
+    fn decide(
+        state: &Shared<Self>,
+        draw: Draw,
+        cost: u32,
+        now: Tick,
+        mut patience: Duration,
+    ) -> Result<Pass, Rejection> {
+        let (quota, rules) = unpack(state.live.load());
         let order = state.core.order();
         if order == Override::Close {
             return Err(state.reject(RejectionKind::Closed, None));
@@ -238,7 +260,10 @@ impl State {
             state.counters.add(ADMITTED, 1);
             return Ok(Pass::Now);
         }
-        let (quota, rules) = unpack(state.live.load());
+        if order == Override::Bypass {
+            // It will not have to wait, so it reserves nothing.
+            patience = Duration::ZERO;
+        }
         let decision = match (draw, &state.keyed) {
             (Draw::Key(key), Some(buckets)) => {
                 state.ask_key(buckets, key, &quota, rules, now, cost, patience)?
@@ -334,8 +359,10 @@ impl State {
     }
 
     /// The longest wait of the policy.
+    #[inline]
     pub(super) fn max_wait(&self) -> Duration {
-        self.policy.lock().0.max_wait
+        let [.., max_wait] = self.live.load();
+        Duration::from_nanos(max_wait)
     }
 
     #[cold]

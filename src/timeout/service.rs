@@ -108,16 +108,18 @@ impl<S, O> Timeout<S, O> {
         O: LimitFor<Req>,
     {
         let state = &self.state;
-        match state.core.order() {
-            Override::None => {}
-            Override::Bypass => {
-                return Ok(Terms {
-                    limit: NONE,
-                    due: Tick::MAX,
-                    scoped: false,
-                });
+        if state.core.is_overruled() {
+            match state.core.order() {
+                Override::None => {}
+                Override::Bypass => {
+                    return Ok(Terms {
+                        limit: NONE,
+                        due: Tick::MAX,
+                        scoped: false,
+                    });
+                }
+                Override::Close => return Err(state.refuse(RejectionKind::Closed)),
             }
-            Override::Close => return Err(state.refuse(RejectionKind::Closed)),
         }
         let limits = state.limits();
         let own = state
