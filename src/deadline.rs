@@ -92,6 +92,10 @@ impl Deadline {
 
     /// A future that is polled with this deadline in force. It is not ended by
     /// it: that is the timeout layer's work.
+    ///
+    /// Only what the future's polls do is under the deadline. A service is
+    /// *called* before, if the future is `service.call(request)`; tower's
+    /// `service.oneshot(request)` and an `async` block call it while polled.
     pub fn wrap<F>(self, future: F) -> Scoped<F> {
         Scoped {
             future,

@@ -89,7 +89,8 @@ impl Handle {
         Ok(Permit::new(&self.state, token))
     }
 
-    /// A permit for one call, in the policy's queue if need be.
+    /// A permit for one call, in the policy's queue if need be. The future takes
+    /// its place with its first poll.
     ///
     /// # Cancel safety
     /// Dropped, it gives up its place in the queue.
@@ -102,7 +103,9 @@ impl Handle {
     /// lighter calls behind it do not overtake.
     pub fn acquire_weighted(&self, weight: u32) -> Acquire {
         Acquire {
-            wait: Wait::start(&self.state, weight.max(1)),
+            state: self.state.clone(),
+            weight: weight.max(1),
+            wait: None,
         }
     }
 }
@@ -117,8 +120,12 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Acquire {
+        state: Shared<State>,
+        weight: u32,
+        // Started by the first poll: so it is under the deadline that is in
+        // force there, and one that nobody polls holds nothing.
         #[pin]
-        wait: Wait,
+        wait: Option<Wait>,
     }
 }
 
@@ -126,7 +133,14 @@ impl Future for Acquire {
     type Output = Result<Permit, Rejection>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().wait.poll(cx)
+        let mut this = self.project();
+        if this.wait.is_none() {
+            this.wait.set(Some(Wait::start(this.state, *this.weight)));
+        }
+        match this.wait.as_pin_mut() {
+            Some(wait) => wait.poll(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -172,5 +186,32 @@ impl Admission for Permit {
     fn finish_with(&mut self, judge: impl FnOnce() -> Outcome) {
         let outcome = self.judge(judge);
         self.0.finish(outcome.unwrap_or(Outcome::Neutral));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{BulkheadLayer, Policy};
+    use crate::RejectionKind;
+    use crate::clock::Clock;
+    use crate::deadline::Deadline;
+
+    #[tokio::test(start_paused = true)]
+    async fn acquire_does_nothing_until_it_is_polled() {
+        let handle = BulkheadLayer::new(Policy::max_concurrent(1).unwrap()).handle();
+        let (first, second) = (handle.acquire(), handle.acquire());
+        let held = handle.admit().unwrap();
+        assert_eq!(
+            (handle.snapshot().in_flight, handle.snapshot().waiting),
+            (1, 0)
+        );
+        // It was made outside the deadline, and is polled under it.
+        let deadline = Deadline::after(&Clock::default(), Duration::from_millis(30));
+        let refused = deadline.wrap(first).await.unwrap_err();
+        assert_eq!(refused.kind(), RejectionKind::DeadlineExceeded);
+        drop(held);
+        assert!(second.await.is_ok());
     }
 }

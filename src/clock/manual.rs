@@ -134,10 +134,11 @@ impl ManualSleep {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Wakers are foreign code: cloned before the lock, dropped after it.
+        let waker = cx.waker().clone();
+        let _stale;
         let mut timers = self.clock.0.timers.lock();
-        if let Some(key) = self.key {
-            timers.waiting.remove(&key);
-        }
+        _stale = self.key.and_then(|key| timers.waiting.remove(&key));
         // Read under the lock: `set` stores the time before it takes the lock.
         if self.clock.now() >= self.due {
             self.key = None;
@@ -147,7 +148,7 @@ impl ManualSleep {
             timers.next += 1;
             (self.due, timers.next)
         });
-        timers.waiting.insert(key, cx.waker().clone());
+        timers.waiting.insert(key, waker);
         self.key = Some(key);
         Poll::Pending
     }

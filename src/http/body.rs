@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::classify::{BodyEnd, ClassifyEnd, Outcome, Verdict};
+use crate::classify::{BodyEnd, ClassifyEnd, Failure, Outcome, Verdict};
 use crate::release::Admission;
 
 pin_project! {
@@ -67,6 +67,21 @@ impl<P: Admission, C: ClassifyEnd> Drop for End<P, C> {
     }
 }
 
+/// Ends the admission if the body panics while it is in here: somebody may
+/// catch that and keep the body.
+struct Fuse<'a, P: Admission, C: ClassifyEnd>(Option<&'a mut Option<End<P, C>>>);
+
+impl<P: Admission, C: ClassifyEnd> Drop for Fuse<'_, P, C> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take() {
+            if let Some(end) = slot {
+                end.permit.finish(Outcome::Failure(Failure::Panic));
+            }
+            *slot = None;
+        }
+    }
+}
+
 impl<B: Body, P: Admission, C: ClassifyEnd> TrackedBody<B, P, C> {
     pub(crate) fn new(inner: B, permit: P, classify: C, verdict: Verdict) -> Self {
         let mut end = End {
@@ -94,7 +109,12 @@ impl<B: Body, P: Admission, C: ClassifyEnd> Body for TrackedBody<B, P, C> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let mut fuse = Fuse(Some(this.end));
+        let frame = this.inner.as_mut().poll_frame(cx);
+        let Some(slot) = fuse.0.take() else {
+            return frame;
+        };
+        let frame = ready!(frame);
         let end = match &frame {
             None => Some(BodyEnd::Complete(None)),
             Some(Err(_)) => Some(BodyEnd::Error),
@@ -104,9 +124,9 @@ impl<B: Body, P: Admission, C: ClassifyEnd> Body for TrackedBody<B, P, C> {
                 None => None,
             },
         };
-        if let (Some(reached), Some(end)) = (end, this.end.as_mut()) {
+        if let (Some(reached), Some(end)) = (end, slot.as_mut()) {
             end.reached(reached);
-            *this.end = None;
+            *slot = None;
         }
         Poll::Ready(frame)
     }

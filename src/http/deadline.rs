@@ -162,9 +162,10 @@ impl<S> Layer<S> for ReadLayer {
 
 /// Puts the deadline of a request's header in force for the inner service.
 ///
-/// Place it just inside [`respond`](crate::respond()): what is inside refuses
-/// work whose time is up. It allocates nothing, and reads the clock only for
-/// requests that carry the header.
+/// Place it just inside [`respond`](crate::respond()). It refuses nothing
+/// itself: put a `timeout` inside, which ends work whose time
+/// is up even if its own policy has no limit. It allocates nothing, and reads the
+/// clock only for requests that carry the header or if there is a longest time.
 #[derive(Debug, Clone)]
 pub struct Read<S> {
     inner: S,

@@ -73,7 +73,9 @@ impl<B> Key<Request<B>> for MethodKey {
 pub struct ClientIpKey(ClientIp);
 
 /// The key is the client's address as `ip` finds it, IPv6 addresses grouped by its prefix.
-/// Without a peer address the request has no key.
+/// Without a peer address the request has no key; by default a throttle then counts it for one
+/// bucket that all such requests share. If *all* requests share it, the server does not tell the
+/// peer's address: see [`ClientIp`].
 #[must_use]
 pub const fn client_ip(ip: ClientIp) -> ClientIpKey {
     ClientIpKey(ip)

@@ -39,6 +39,9 @@ use crate::lift::Lift;
 ///
 /// The response body must be `From<Bytes>`, as axum's is; for those that are
 /// only `Default`, such as tonic's, see [`Responding::without_body`].
+///
+/// Around a tonic *channel* it turns refusals into statuses with their codes;
+/// without it, tonic calls them `Unknown`.
 pub fn respond<L>(stack: L) -> Responding<L, ProblemBody> {
     Responding {
         stack,
@@ -183,6 +186,10 @@ pub enum Split<B, E> {
 }
 
 /// Tells refusals from other errors: [`Pass`] or [`Other`].
+#[diagnostic::on_unimplemented(
+    message = "`respond` cannot tell what to answer to the error `{E}` of this stack",
+    note = "for a stack that holds other people's layers: `tower_keep::respond_or(stack, |error| response)`"
+)]
 pub trait Unlift<E, B> {
     /// The error that is left.
     type Error;

@@ -9,8 +9,8 @@
 //! interval is a whole number of nanoseconds, or halves, thirds or quarters of
 //! one (100 a second, 30, 1024), a tick is a whole number of units
 //! too, and everything is exact. Elsewhere the conversion of the current time
-//! rounds down, by less than a quarter of a nanosecond and without accumulating,
-//! which is less than the clock itself rounds.
+//! rounds up, by less than a quarter of a nanosecond and without accumulating,
+//! which is less than the clock itself rounds; a refusal's hint is never early.
 
 use std::time::Duration;
 
@@ -117,12 +117,16 @@ impl Quota {
         u64::from(self.burst) * self.cell
     }
 
-    /// The time as units; it stands still where a full bucket more would not fit
-    /// the word.
+    /// Where time stands still: a full bucket more would not fit the word.
+    #[inline]
+    fn end(&self) -> u64 {
+        LAST - self.ahead.min(LAST)
+    }
+
+    /// The time as units, rounded up.
     #[inline]
     fn units(&self, now: Tick) -> u64 {
-        let end = LAST - self.ahead.min(LAST);
-        units(self.scale, now).min(end)
+        units(self.scale, now).min(self.end())
     }
 
     /// The earliest time whose units, rounded down, are at least `units`.
@@ -146,11 +150,25 @@ impl Quota {
     }
 }
 
-/// The time in units of a scale, rounded down.
+/// The time in units of a scale, rounded up.
+#[inline]
+fn units(scale: u64, now: Tick) -> u64 {
+    shifted(product(scale, now) + ((1 << FRACTION) - 1))
+}
+
+/// The time in units of a scale, rounded down: for what must be sure.
+fn whole_units(scale: u64, now: Tick) -> u64 {
+    shifted(product(scale, now))
+}
+
+#[inline]
+fn product(scale: u64, now: Tick) -> u128 {
+    u128::from(now.as_nanos()) * u128::from(scale)
+}
+
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // saturated before
-fn units(scale: u64, now: Tick) -> u64 {
-    let product = u128::from(now.as_nanos()) * u128::from(scale);
+fn shifted(product: u128) -> u64 {
     (product >> FRACTION).min(u128::from(u64::MAX)) as u64
 }
 
@@ -309,7 +327,10 @@ impl Gcra {
     pub fn try_retire(&self, quota: &Quota, now: Tick) -> bool {
         match self.load(quota, now) {
             None => true,
-            Some(tat) => tat <= quota.units(now) && self.swap(tat, DEAD),
+            Some(tat) => {
+                let units = whole_units(quota.scale, now).min(quota.end());
+                tat <= units && self.swap(tat, DEAD)
+            }
         }
     }
 
@@ -353,7 +374,7 @@ impl Gcra {
         let scale = self.scale.load(Ordering::Relaxed);
         let cell = u128::from(self.cell.load(Ordering::Relaxed).max(1));
         // Rounded up: an update mints nothing.
-        let lacks = u128::from(tat.saturating_sub(units(scale, now)));
+        let lacks = u128::from(tat.saturating_sub(whole_units(scale, now)));
         let lacks = (lacks * u128::from(quota.cell)).div_ceil(cell);
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead);
         let fresh = if lacks == 0 {

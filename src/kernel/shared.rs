@@ -216,6 +216,7 @@ impl<T: Pooled> Shared<T> {
     }
 
     /// A handle on a state that others hold as an `Arc`.
+    #[must_use]
     pub fn from_arc(state: Arc<T>) -> Self {
         Self { state: Some(state) }
     }

@@ -273,6 +273,11 @@ macro_rules! body_layer {
 body_layer! {
     /// Bounds how long the inner service waits for the request's body: a client
     /// that sends a byte a minute holds nothing for long.
+    ///
+    /// The reader of the body gets the refusal as the body's error, and decides
+    /// what to answer: axum's extractors make it a 400, unless the handler takes
+    /// `Result<Bytes, BytesRejection>` and asks
+    /// [`find_rejection`](crate::error::find_rejection).
     RequestBodyTimeoutLayer, RequestBodyTimeout
 }
 

@@ -250,10 +250,10 @@ where
     rig.assert_quiet();
 }
 
-pub(crate) fn all_is_told_by_debug<L, H: Watched>(make: impl Fn(Setup) -> (L, H))
+pub(crate) fn all_is_told_by_debug<L, H>(make: impl Fn(Setup) -> (L, H))
 where
     L: Layer<Inner, Service: Subject> + std::fmt::Debug,
-    H: std::fmt::Debug,
+    H: Watched + std::fmt::Debug,
 {
     fn shareable<T: Send + Sync + Clone + 'static>(_: &T) {}
     fn movable<T: Send + 'static>(_: &T) {}

@@ -1,4 +1,10 @@
 //! Tower's contract, and ours, for every layer and kind of admission.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking, and takes handles as they come"
+)]
 
 #[path = "../support/mod.rs"]
 #[macro_use]

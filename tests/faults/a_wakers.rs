@@ -180,12 +180,12 @@ fn fault_015_only_the_last_waker_is_owed() {
     let throttle = ThrottleLayer::with(rate(1), setup()).waiting();
     throttle.handle().admit(1).unwrap();
     moved(throttle.layer(probe.clone()).call(request("a")), || {
-        time.advance(secs(1))
+        time.advance(secs(1));
     });
     script.then_call(Call::never());
     let timeout = TimeoutLayer::with(timeouts(), setup());
     moved(timeout.layer(probe).call(request("a")), || {
-        time.advance(secs(5))
+        time.advance(secs(5));
     });
 }
 

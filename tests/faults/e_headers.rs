@@ -1,1 +1,121 @@
-//! todo
+//! E. What refusals look like on the wire.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use proptest::prelude::*;
+use tower::{Layer, ServiceBuilder};
+use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::test_util::{Broken, Call, ManualClock, Probe, Script, ScriptBody, finish_on};
+use tower_keep::throttle::{Headers, ThrottleLayer};
+use tower_keep::timeout::{self, TimeoutLayer};
+use tower_keep::{Override, Setup, respond};
+
+use crate::support::cases::{permits, rate};
+use crate::support::{call, ms, response};
+
+fn setup(time: &ManualClock) -> Setup {
+    Setup::new().with_clock(time.clock())
+}
+
+type Plain = Probe<Script<Response<ScriptBody>, Broken>>;
+
+fn plain(time: &ManualClock) -> (Plain, Script<Response<ScriptBody>, Broken>) {
+    let script = Script::new(time, Call::respond(response(time, 200, [])));
+    (Probe::new(script.clone()), script)
+}
+
+fn text(body: ScriptBody) -> String {
+    let mut body = body;
+    let mut all = Vec::new();
+    let mut poll = || {
+        let pinned = std::pin::Pin::new(&mut body);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match pinned.poll_frame(&mut cx) {
+            std::task::Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+            _ => None,
+        }
+    };
+    while let Some(data) = poll() {
+        let data: Bytes = data;
+        all.extend_from_slice(&data);
+    }
+    String::from_utf8(all).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a layer is called: its name never breaks a header or a body.
+    #[test]
+    fn fault_060_no_name_breaks_a_header(name in any::<String>(), extra in "[\r\n\0\"\\\\;,=]{0,4}") {
+        let name = format!("{extra}{name}{extra}");
+        let time = ManualClock::new();
+        let policy = rate(1).to_builder().headers(Headers::Always).build().unwrap();
+        let setup = Setup::named(name.as_str()).with_clock(time.clock());
+        let stack = ServiceBuilder::new().layer(ThrottleLayer::with(policy, setup));
+        let mut service = respond(stack).layer(plain(&time).0);
+        for expected in [200, 429] {
+            let answer = finish_on(&time, call(&mut service, Request::new(()))).unwrap().unwrap();
+            prop_assert_eq!(answer.status().as_u16(), expected);
+            for (header, value) in answer.headers() {
+                let clean = value.as_bytes().iter().all(|b| (0x20..0x7f).contains(b));
+                prop_assert!(clean, "{}: {:?}", header, value);
+            }
+            if expected == 429 {
+                let text = text(answer.into_body());
+                let parsed: Result<serde_json::Value, _> = serde_json::from_str(&text);
+                prop_assert!(parsed.is_ok(), "{}", text);
+            }
+        }
+    }
+}
+
+#[test]
+fn fault_061_every_refusal_has_its_answer() {
+    let time = ManualClock::new();
+    let timeouts = timeout::Policy::builder().attempt(ms(10)).build().unwrap();
+    let throttle = ThrottleLayer::with(rate(1_000), setup(&time));
+    let bulkhead = BulkheadLayer::with(permits(1), setup(&time));
+    let timeout = TimeoutLayer::with(timeouts, setup(&time));
+    let (probe, script) = plain(&time);
+    let stack = ServiceBuilder::new()
+        .layer(throttle.clone())
+        .layer(bulkhead.clone())
+        .layer(timeout.clone());
+    let mut service = respond(stack).layer(probe);
+    let mut answer = |expected: u16, again: bool| {
+        let answer = finish_on(&time, call(&mut service, Request::new(())))
+            .unwrap()
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::from_u16(expected).unwrap());
+        let wait = answer
+            .headers()
+            .get("retry-after")
+            .map(|v| v.to_str().unwrap());
+        let wait: Option<u64> = wait.map(|v| v.parse().unwrap());
+        assert_eq!(wait.is_some(), again, "{expected}: {:?}", answer.headers());
+        assert!(wait != Some(0));
+        let body = text(answer.into_body());
+        assert!(!body.contains("scripted"), "the inner text leaked: {body}");
+    };
+    answer(200, false);
+    script.then_call(Call::never());
+    answer(504, false);
+    timeout.handle().set_override(Override::Close);
+    answer(503, true);
+    timeout.handle().set_override(Override::None);
+    let held = bulkhead.handle().admit().unwrap();
+    answer(503, true);
+    drop(held);
+    while throttle.handle().admit(1).is_ok() {}
+    answer(429, true);
+    time.advance(Duration::from_secs(1));
+    answer(200, false);
+    // The service's own error stays an error, untouched.
+    script.then_call(Call::error(Broken("its own")));
+    let error = finish_on(&time, call(&mut service, Request::new(()))).unwrap();
+    assert_eq!(error.map(drop), Err(Broken("its own")));
+}

@@ -1,4 +1,10 @@
 //! The catalogue of faults, each as a test named by its number.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking, and takes handles as they come"
+)]
 
 #[path = "../support/mod.rs"]
 #[macro_use]

@@ -25,7 +25,9 @@ fn loom_counter_sum() {
         counters.add_from(0, 0, 1);
         let second = counters.sum(0);
         assert!(first >= 1 && second > first, "{first} {second}");
-        others.map(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
         assert_eq!(counters.sum(0), 4);
     });
 }
@@ -64,7 +66,9 @@ fn loom_live_swap_vs_read() {
             let [a, b] = live.load();
             assert_eq!(b, a * 10, "torn");
         }
-        writers.map(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         let [a, b] = live.load();
         assert!(a > 0 && b == a * 10);
     });

@@ -5,6 +5,7 @@ use std::sync::{
 };
 
 use crate::kernel::shared::{Shared, pooled};
+use crate::kernel::sync::graveyard;
 
 /// Counts how many of it are alive, and holds on to others of its kind.
 struct State {
@@ -40,14 +41,19 @@ fn in_a_thread(test: impl FnOnce(&Arc<AtomicUsize>) + Send + 'static) {
     let alive = Arc::new(AtomicUsize::new(0));
     let theirs = Arc::clone(&alive);
     std::thread::spawn(move || test(&theirs)).join().unwrap();
-    assert_eq!(
-        alive.load(Ordering::Acquire),
-        0,
-        "a state outlives its thread"
-    );
+    // What a thread held when it ended is buried, and dropped when the next layer is made: in a
+    // thread again, since that may bury what it held on to.
+    for _ in 0..1_000 {
+        if alive.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        std::thread::spawn(graveyard::clear).join().unwrap();
+    }
+    let left = alive.load(Ordering::Acquire);
+    panic!("{left} states outlive their thread");
 }
 
-/// The pool keeps some handles, and never more than that.
+/// The pool keeps some handles, 16 and the first, and never more than that.
 #[test]
 fn references_are_bounded_and_return() {
     in_a_thread(|alive| {
@@ -57,10 +63,10 @@ fn references_are_bounded_and_return() {
             let clones: Vec<_> = (0..round).map(|_| shared.clone()).collect();
             // This, the handle, its clones, and what is spare.
             let count = Arc::strong_count(&state);
-            assert!(count >= 2 + round && count <= 2 + round + 16, "{count}");
+            assert!(count >= 2 + round && count <= 2 + round + 17, "{count}");
             assert!(clones.iter().all(|clone| Arc::ptr_eq(&clone.alive, alive)));
             drop(clones);
-            assert_eq!(Arc::strong_count(&state), 2 + round.min(16));
+            assert_eq!(Arc::strong_count(&state), 2 + round.min(17));
         }
         // Without a locked instruction: a clone comes from the spares.
         let before = Arc::strong_count(&state);
@@ -73,7 +79,7 @@ fn references_are_bounded_and_return() {
             .join()
             .unwrap();
         // The other thread's spares ended with it.
-        assert!(Arc::strong_count(&state) <= 1 + 16);
+        assert!(Arc::strong_count(&state) <= 1 + 17);
     });
 }
 
@@ -114,7 +120,9 @@ fn handles_work_at_the_end_of_a_thread() {
         in_a_thread(move |alive| {
             let shared = Shared::new(State::new(alive));
             if late_first {
-                LATE.with_borrow_mut(|late| late.push(Late(Shared::from_arc(Arc::clone(shared.arc())))));
+                LATE.with_borrow_mut(|late| {
+                    late.push(Late(Shared::from_arc(Arc::clone(shared.arc()))))
+                });
                 drop(shared.clone());
             } else {
                 drop(shared.clone());

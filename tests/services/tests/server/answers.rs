@@ -193,3 +193,28 @@ async fn layers_of_others_work_within_respond_or() {
         "closed by an operator",
     );
 }
+
+#[tokio::test]
+async fn a_stack_within_a_stack_tells_of_both_quotas() {
+    let throttle = |name: &'static str, permits| {
+        let policy = throttle::Policy::builder()
+            .rate(permits, Duration::from_secs(3600))
+            .burst(permits)
+            .headers(Headers::Always);
+        let layer = ThrottleLayer::with(policy.build().unwrap(), Setup::named(name));
+        respond(ServiceBuilder::new().layer(layer))
+    };
+    let guarded = Router::new().route("/", get(|| async { "hello" }));
+    let app = guarded
+        .layer(throttle("route", 1))
+        .layer(throttle("all", 9));
+    let mut peer = Peer::connect(serve(app).await).await;
+    for status in [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS] {
+        let answer = peer.get("/").await;
+        assert_eq!(answer.status, status);
+        let lines = answer.headers.get_all("ratelimit-policy");
+        let all: Vec<&[u8]> = lines.iter().map(http::HeaderValue::as_bytes).collect();
+        let all = String::from_utf8(all.join(&b", "[..])).unwrap();
+        assert_eq!(all, "\"route\";q=1;w=3600, \"all\";q=9;w=3600");
+    }
+}

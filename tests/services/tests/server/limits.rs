@@ -1,7 +1,7 @@
 //! One layer is one limit, whatever the number of routes and connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,21 +15,21 @@ use tower_keep::respond;
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep_services::{Peer, eventually, now, serve};
 
-const ROUTES: usize = 50;
-const PEERS: usize = 100;
+const ROUTES: u32 = 50;
+const PEERS: u32 = 100;
 
 /// What the handlers see, and the gate that they wait at.
 struct Seen {
-    inside: AtomicUsize,
-    most: AtomicUsize,
+    inside: AtomicU32,
+    most: AtomicU32,
     gate: Semaphore,
 }
 
 impl Seen {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            inside: AtomicUsize::new(0),
-            most: AtomicUsize::new(0),
+            inside: AtomicU32::new(0),
+            most: AtomicU32::new(0),
             gate: Semaphore::new(0),
         })
     }
@@ -67,7 +67,7 @@ async fn fifty_routes_and_a_hundred_connections_share_one_bulkhead() {
             peer.get(&format!("/r{}", n % ROUTES)).await.status
         }));
     }
-    let refused = (PEERS as u64) - u64::from(LIMIT);
+    let refused = u64::from(PEERS - LIMIT);
     eventually("all others are refused", || {
         handle.snapshot().rejected == refused
     })
@@ -82,7 +82,7 @@ async fn fifty_routes_and_a_hundred_connections_share_one_bulkhead() {
         }
     }
     assert_eq!(served, LIMIT);
-    assert_eq!(seen.most.load(Ordering::SeqCst), LIMIT as usize);
+    assert_eq!(seen.most.load(Ordering::SeqCst), LIMIT);
     let end = handle.snapshot();
     assert_eq!((end.in_flight, end.succeeded), (0, u64::from(LIMIT)));
 }
@@ -93,7 +93,7 @@ async fn a_queue_admits_all_of_them_a_few_at_a_time() {
     let seen = Seen::new();
     let policy = bulkhead::Policy::builder()
         .max_concurrent(LIMIT)
-        .queue_length(PEERS as u32)
+        .queue_length(PEERS)
         .max_wait(Duration::from_secs(60))
         .build()
         .unwrap();
@@ -109,13 +109,13 @@ async fn a_queue_admits_all_of_them_a_few_at_a_time() {
             peer.get(&format!("/r{}", n % ROUTES)).await.status
         }));
     }
-    let waiting = PEERS as u32 - LIMIT;
+    let waiting = PEERS - LIMIT;
     eventually("all others wait", || handle.snapshot().waiting == waiting).await;
     seen.gate.close();
     for peer in peers {
         assert_eq!(peer.await.unwrap(), StatusCode::OK);
     }
-    assert!(seen.most.load(Ordering::SeqCst) <= LIMIT as usize);
+    assert!(seen.most.load(Ordering::SeqCst) <= LIMIT);
     assert_eq!(handle.snapshot().waited, u64::from(waiting));
 }
 
@@ -142,7 +142,7 @@ async fn fifty_routes_and_a_hundred_connections_share_one_bucket() {
     let start = now();
     let end = start.saturating_add(Duration::from_millis(700));
     let mut peers = Vec::new();
-    for (n, mut peer) in connected.into_iter().enumerate() {
+    for (n, mut peer) in (0u32..).zip(connected) {
         peers.push(tokio::spawn(async move {
             let mut admitted = 0u32;
             for round in 0.. {
