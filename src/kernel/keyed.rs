@@ -6,7 +6,6 @@
 //! never moves.
 //!
 //! Everything else is cold and takes the lock of the key's shard:
-//!
 //! 1. An insertion first reserves one of the `cap` places, or takes over the place of an entry
 //!    that it evicts. So there are never more than `cap` entries.
 //! 2. An eviction asks a few entries of its own shard, in clock order, to retire. A state does so
@@ -22,16 +21,7 @@ use std::{
     sync::Arc,
 };
 
-#[cfg(keep_loom)]
-use loom::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
-#[cfg(not(keep_loom))]
-use parking_lot::{Mutex, MutexGuard};
-#[cfg(not(keep_loom))]
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
+use super::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::{clock::Tick, key::KeyId};
 
 #[cfg(all(test, not(keep_loom)))]
@@ -105,7 +95,7 @@ pub struct Keyed<V, M = Index<V>> {
     overflowed: AtomicU64,
 }
 
-/// A shard's lock and entries, on lines of its own.
+/// A shard's lock and entries.
 #[repr(align(128))]
 struct Shard<V>(Mutex<Ring<V>>);
 
@@ -178,7 +168,7 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
         make: impl Fn() -> V,
         mut f: impl FnMut(&V) -> Option<R>,
     ) -> Result<R, Overflow> {
-        let mut ring = lock(self.shard(key));
+        let mut ring = self.shard(key).lock();
         loop {
             let entry = match self.map.get(key) {
                 Some(entry) => entry,
@@ -270,8 +260,8 @@ impl<V, M> Keyed<V, M> {
     }
 
     /// Whether there are no keys.
-    #[must_use]
     #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -321,18 +311,6 @@ impl Drop for Place<'_> {
             len.fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-#[cfg(not(keep_loom))]
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
-#[cfg(keep_loom)]
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The map in production: a lock-free index of entries that stay where they are.

@@ -15,6 +15,8 @@ pub mod keyed;
 pub mod limit;
 pub mod live;
 pub(crate) mod macros;
+#[cfg(feature = "throttle")]
+mod quota;
 pub mod ready;
 pub mod shared;
 pub(crate) mod sync;

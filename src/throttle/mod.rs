@@ -102,6 +102,7 @@ mod layer;
 mod policy;
 mod service;
 mod state;
+mod words;
 
 pub use self::future::{ThrottleFuture, WaitFuture};
 pub use self::handle::{Handle, Snapshot};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
-use crate::clock::{Tick, nanos};
+use super::words::{Rules, Words, pack, unpack};
+use crate::clock::Tick;
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
@@ -24,10 +25,6 @@ const REJECTED: usize = 1;
 const WAITED: usize = 2;
 const CANCELLED: usize = 3;
 const BYPASSED: usize = 4;
-
-/// The quota; the rules for headers, missing keys and full tables; the longest
-/// wait in nanoseconds.
-type Words = Live<6>;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -64,53 +61,6 @@ impl Evict for Bucket {
     fn try_retire(&self, now: Tick) -> bool {
         let (quota, _) = unpack(self.live.load());
         self.gcra.try_retire(&quota, now)
-    }
-}
-
-/// What the policy says beside the quota, as `pack` wrote it.
-#[derive(Debug, Clone, Copy)]
-struct Rules(u64);
-
-fn pack(quota: Quota, policy: &Policy) -> [u64; 6] {
-    let [a, b, c, d] = quota.to_words();
-    let headers = match policy.headers {
-        Headers::Never => 0,
-        Headers::OnRefusal => 1,
-        Headers::Always => 2,
-    };
-    let missing = u64::from(policy.missing_key == MissingKey::Refuse);
-    let full = u64::from(policy.when_full == WhenFull::Refuse);
-    let rules = headers | missing << 8 | full << 16;
-    [a, b, c, d, rules, nanos(policy.max_wait)]
-}
-
-#[inline]
-fn unpack([a, b, c, d, rules, _]: [u64; 6]) -> (Quota, Rules) {
-    (Quota::from_words([a, b, c, d]), Rules(rules))
-}
-
-impl Rules {
-    #[inline]
-    fn headers(self) -> Headers {
-        match self.0 & 0xff {
-            0 => Headers::Never,
-            1 => Headers::OnRefusal,
-            _ => Headers::Always,
-        }
-    }
-
-    fn missing_key(self) -> MissingKey {
-        match self.0 >> 8 & 1 {
-            0 => MissingKey::Share,
-            _ => MissingKey::Refuse,
-        }
-    }
-
-    fn when_full(self) -> WhenFull {
-        match self.0 >> 16 & 1 {
-            0 => WhenFull::Share,
-            _ => WhenFull::Refuse,
-        }
     }
 }
 

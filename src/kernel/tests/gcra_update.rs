@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::gcra::{Model, Rate, at, nanos, rates};
+use super::model::{Model, Rate, at, nanos, rates};
 use crate::kernel::gcra::{Decision, Gcra, Quota};
 
 const SECOND: u64 = 1_000_000_000;

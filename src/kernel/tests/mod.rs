@@ -15,6 +15,8 @@ mod limit_threads;
 #[cfg(not(keep_loom))]
 mod live;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
+mod model;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
 mod quota;
 #[cfg(not(keep_loom))]
 mod shared;

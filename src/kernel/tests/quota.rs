@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Random;
-use super::gcra::{at, nanos};
+use super::model::{at, nanos};
 use crate::kernel::gcra::{Decision, Gcra, Quota, QuotaError};
 
 const YEAR: u64 = 31_557_600_000_000_000;

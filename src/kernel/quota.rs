@@ -1,0 +1,168 @@
+//! How much may pass in a given time, in the numbers that [`Gcra`](super::gcra::Gcra)
+//! needs.
+
+use std::time::Duration;
+
+use crate::clock::Tick;
+
+/// The fraction bits of [`Quota::scale`].
+pub(super) const FRACTION: u32 = 60;
+
+/// How much may pass, in the numbers the algorithm needs. It is `Copy` and fits
+/// four words, so that a policy update can publish it atomically.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Units per nanosecond, with 60 fraction bits, rounded down: up to 4.
+    pub(super) scale: u64,
+    /// Units per emission interval.
+    pub(super) cell: u64,
+    /// Requests that may come at once.
+    pub(super) burst: u32,
+    /// Units that a TAT can lie ahead: a full bucket and the longest reservation.
+    pub(super) ahead: u64,
+}
+
+/// Why a quota cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuotaError {
+    /// Nothing would ever pass.
+    Zero,
+    /// More than one request a nanosecond.
+    TooFast,
+    /// The bucket would take more than 73 years to fill, or the period is longer.
+    TooSlow,
+}
+
+impl Quota {
+    /// `permits` every `period`, with up to `burst` at once, and reservations of
+    /// up to `patience` (which saturates at 73 years).
+    ///
+    /// # Errors
+    /// [`QuotaError`] if the rate or the burst is zero, the rate is above one a
+    /// nanosecond, or `period` or `burst × period / permits` is above 73 years.
+    pub fn new(
+        permits: u32,
+        period: Duration,
+        burst: u32,
+        patience: Duration,
+    ) -> Result<Self, QuotaError> {
+        const MOST: u128 = 1 << 61;
+        let period = period.as_nanos();
+        let permits = u128::from(permits);
+        if permits == 0 || period == 0 || burst == 0 {
+            return Err(QuotaError::Zero);
+        }
+        if permits > period {
+            return Err(QuotaError::TooFast);
+        }
+        if period > MOST || period * u128::from(burst) > MOST * permits {
+            return Err(QuotaError::TooSlow);
+        }
+        let exact = (1..=4).find(|units| (units * period).is_multiple_of(permits));
+        let cell = exact.unwrap_or(4) * period / permits;
+        // Rounded down: nobody is early.
+        let scale = ((cell * permits) << FRACTION) / period;
+        let patience = (patience.as_nanos().min(MOST) * scale) >> FRACTION;
+        let ahead = (u128::from(burst) * cell + patience).min(MOST << 2);
+        let word = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+        Ok(Self {
+            scale: word(scale),
+            cell: word(cell),
+            burst,
+            ahead: word(ahead),
+        })
+    }
+
+    /// As words, for [`Live`](super::live::Live).
+    #[must_use]
+    pub fn to_words(self) -> [u64; 4] {
+        [self.scale, self.cell, u64::from(self.burst), self.ahead]
+    }
+
+    /// The quota of [`to_words`](Self::to_words).
+    #[must_use]
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // it was 32 bits
+    pub fn from_words([scale, cell, burst, ahead]: [u64; 4]) -> Self {
+        Self {
+            scale,
+            cell,
+            burst: burst as u32,
+            ahead,
+        }
+    }
+
+    /// Requests that may come at once.
+    #[cfg(test)]
+    pub(crate) fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// Units that an empty bucket needs to fill.
+    #[inline]
+    pub(super) fn full(&self) -> u64 {
+        u64::from(self.burst) * self.cell
+    }
+
+    /// Where time stands still: a full bucket more would not fit the word.
+    #[inline]
+    pub(super) fn end(&self) -> u64 {
+        LAST - self.ahead.min(LAST)
+    }
+
+    /// The time as units, rounded up.
+    #[inline]
+    pub(super) fn units(&self, now: Tick) -> u64 {
+        units(self.scale, now).min(self.end())
+    }
+
+    /// The earliest time whose units, rounded down, are at least `units`.
+    pub(super) fn time(&self, units: u64) -> Tick {
+        let ticks = (u128::from(units) << FRACTION).div_ceil(u128::from(self.scale.max(1)));
+        Tick::from_nanos(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+
+    /// What may still come at `now` in a bucket at `level`.
+    #[must_use]
+    pub fn remaining(&self, level: Level, now: Tick) -> u32 {
+        let used = level.0.saturating_sub(self.units(now));
+        let cells = self.full().saturating_sub(used) / self.cell.max(1);
+        u32::try_from(cells).unwrap_or(self.burst)
+    }
+
+    /// Until a bucket at `level` is full again.
+    #[must_use]
+    pub fn reset(&self, level: Level, now: Tick) -> Duration {
+        self.time(level.0).saturating_since(now)
+    }
+}
+
+/// The time in units of a scale, rounded up.
+#[inline]
+fn units(scale: u64, now: Tick) -> u64 {
+    shifted(product(scale, now) + ((1 << FRACTION) - 1))
+}
+
+/// The time in units of a scale, rounded down: for what must be sure.
+pub(super) fn whole_units(scale: u64, now: Tick) -> u64 {
+    shifted(product(scale, now))
+}
+
+#[inline]
+fn product(scale: u64, now: Tick) -> u128 {
+    u128::from(now.as_nanos()) * u128::from(scale)
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // saturated before
+fn shifted(product: u128) -> u64 {
+    (product >> FRACTION).min(u128::from(u64::MAX)) as u64
+}
+
+/// How full a bucket is; [`Quota::remaining`] and [`Quota::reset`] read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level(pub(super) u64);
+
+/// The last time that the word of a bucket can hold.
+pub(super) const LAST: u64 = u64::MAX - 2;

@@ -1,0 +1,57 @@
+//! The policy as words that change together, for the way in.
+
+use super::policy::{Headers, MissingKey, Policy, WhenFull};
+use crate::clock::nanos;
+use crate::kernel::gcra::Quota;
+use crate::kernel::live::Live;
+
+/// The quota; the rules for headers, missing keys and full tables; the longest
+/// wait in nanoseconds.
+pub(super) type Words = Live<6>;
+
+/// What the policy says beside the quota, as `pack` wrote it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules(u64);
+
+pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 6] {
+    let [a, b, c, d] = quota.to_words();
+    let headers = match policy.headers {
+        Headers::Never => 0,
+        Headers::OnRefusal => 1,
+        Headers::Always => 2,
+    };
+    let missing = u64::from(policy.missing_key == MissingKey::Refuse);
+    let full = u64::from(policy.when_full == WhenFull::Refuse);
+    let rules = headers | missing << 8 | full << 16;
+    [a, b, c, d, rules, nanos(policy.max_wait)]
+}
+
+#[inline]
+pub(super) fn unpack([a, b, c, d, rules, _]: [u64; 6]) -> (Quota, Rules) {
+    (Quota::from_words([a, b, c, d]), Rules(rules))
+}
+
+impl Rules {
+    #[inline]
+    pub(super) fn headers(self) -> Headers {
+        match self.0 & 0xff {
+            0 => Headers::Never,
+            1 => Headers::OnRefusal,
+            _ => Headers::Always,
+        }
+    }
+
+    pub(super) fn missing_key(self) -> MissingKey {
+        match self.0 >> 8 & 1 {
+            0 => MissingKey::Share,
+            _ => MissingKey::Refuse,
+        }
+    }
+
+    pub(super) fn when_full(self) -> WhenFull {
+        match self.0 >> 16 & 1 {
+            0 => WhenFull::Share,
+            _ => WhenFull::Refuse,
+        }
+    }
+}
