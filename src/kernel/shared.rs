@@ -47,8 +47,9 @@ impl<T> Pool<T> {
 
     fn slot(&mut self, state: *const T) -> &mut Slot<T> {
         // States are at least 128 bytes apart in practice; mix the bits above.
-        let hash = (state.addr() >> 7).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
-        &mut self.slots[(hash >> (usize::BITS - 3)) % SLOTS]
+        let hash = (state.addr() as u64 >> 7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // Three bits are left.
+        &mut self.slots[usize::try_from(hash >> 61).unwrap_or(0) % SLOTS]
     }
 
     #[inline]
