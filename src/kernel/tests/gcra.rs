@@ -158,8 +158,8 @@ pub(super) fn rates() -> impl Strategy<Value = Rate> {
     )
 }
 
-/// Zero, now, a century and anything between.
-fn starts() -> impl Strategy<Value = u64> {
+/// Zero, an hour, seventy years and anything between.
+pub(super) fn starts() -> impl Strategy<Value = u64> {
     prop_oneof![
         Just(0u64),
         Just(3_600_000_000_000),
@@ -202,59 +202,6 @@ proptest! {
             }
         }
         prop_assert_eq!(rate.check(grants, 0), Ok(()));
-    }
-
-    /// Reservations are served in order, at their times, and keep the quota.
-    #[test]
-    fn reservations_are_in_order(
-        rate in rates(),
-        start in starts(),
-        steps in prop::collection::vec((0..4u32, any::<u32>(), any::<u64>()), 1..120),
-    ) {
-        let gcra = Gcra::new();
-        let quota = rate.quota();
-        let mut model = Model { rate, tat: 0 };
-        let (mut now, mut last) = (start, 0);
-        let mut grants = Vec::new();
-        for (step, cost, far) in steps {
-            let cost = 1 + cost % rate.burst.min(5);
-            let interval = rate.period / u64::from(rate.permits);
-            match step {
-                0 => now += far % (interval * 2 + 2),
-                1 => now += far % (rate.patience + 1) / 4,
-                // Behind the last one, a place is given back without a trace.
-                2 => {
-                    let before = gcra.level(&quota, at(now));
-                    let answer = gcra.admit(&quota, at(now), cost, nanos(rate.patience));
-                    let Decision::Wait { wait, reserved, .. } = answer else {
-                        if let Decision::Admit(_) = answer {
-                            model.tat = model.next(now, cost);
-                            grants.push((now, cost));
-                            last = last.max(now);
-                        }
-                        continue;
-                    };
-                    if let Some(reserved) = reserved {
-                        gcra.cancel(reserved);
-                        let full = before.is_some_and(|b| quota.reset(b, at(now)).is_zero());
-                        prop_assert!(full || gcra.level(&quota, at(now)) == before);
-                        let again = gcra.admit(&quota, at(now), cost, Duration::ZERO);
-                        let Decision::Wait { wait: same, .. } = again else {
-                            panic!("{again:?}");
-                        };
-                        prop_assert_eq!(wait, same);
-                    }
-                }
-                _ => {}
-            }
-            let patience = if far % 5 == 0 { far % (rate.patience + 1) } else { rate.patience };
-            if let Some(due) = model.ask(&gcra, now, cost, patience) {
-                prop_assert!(due >= last, "{due} after {last}");
-                last = due;
-                grants.push((due, cost));
-            }
-        }
-        prop_assert_eq!(rate.check(grants, 1), Ok(()));
     }
 
     /// Only a full bucket is retired, and it stays so.
@@ -384,7 +331,7 @@ fn fault_048_threads_never_oversell() {
                             Decision::Wait { wait, reserved, .. } => match reserved {
                                 Some(reserved) if random.below(2) == 0 => gcra.cancel(reserved),
                                 Some(_) => {
-                                    mine.push((at(now).saturating_add(wait).as_nanos(), cost))
+                                    mine.push((at(now).saturating_add(wait).as_nanos(), cost));
                                 }
                                 None => {}
                             },

@@ -69,9 +69,14 @@ fn references_are_bounded_and_return() {
         assert_eq!(Arc::strong_count(&clone.to_arc()), before + 1);
         drop((clone, shared));
         let foreign = Arc::clone(&state);
-        std::thread::spawn(move || drop(Shared::from_arc(foreign).clone()))
-            .join()
-            .unwrap();
+        std::thread::spawn(move || {
+            let handle = Shared::from_arc(foreign);
+            let clones = [(); 3].map(|()| handle.clone());
+            drop(clones);
+            drop(handle);
+        })
+        .join()
+        .unwrap();
         // The other thread's spares ended with it.
         assert!(Arc::strong_count(&state) <= 1 + 16);
     });
@@ -117,7 +122,8 @@ fn handles_work_at_the_end_of_a_thread() {
                 LATE.with_borrow_mut(|late| late.push(Late(Shared::from_arc(shared.to_arc()))));
                 drop(shared.clone());
             } else {
-                drop(shared.clone());
+                let clones = [(); 3].map(|()| shared.clone());
+                drop(clones);
                 LATE.with_borrow_mut(|late| late.push(Late(shared.clone())));
             }
         });
