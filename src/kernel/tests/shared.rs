@@ -120,7 +120,8 @@ fn handles_work_at_the_end_of_a_thread() {
             let shared = Shared::new(State::new(alive));
             if late_first {
                 LATE.with_borrow_mut(|late| late.push(Late(Shared::from_arc(shared.to_arc()))));
-                drop(shared.clone());
+                let clones = [(); 3].map(|()| shared.clone());
+                drop(clones);
             } else {
                 let clones = [(); 3].map(|()| shared.clone());
                 drop(clones);
