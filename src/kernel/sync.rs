@@ -128,9 +128,9 @@ pub(crate) mod ids {
                 next
             })
         };
-        let kept = LEASE
-            .try_with(|lease| lease.set(Some(Lease(index))))
-            .is_ok();
+        // Where it cannot be kept any more, its drop gives the number back.
+        let lease = Lease(index);
+        let kept = LEASE.try_with(move |cell| cell.set(Some(lease))).is_ok();
         if !kept {
             return NO_THREAD;
         }

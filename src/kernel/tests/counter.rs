@@ -1,5 +1,9 @@
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::sync::Barrier;
+use std::sync::{
+    Barrier,
+    mpsc::{Sender, channel},
+};
 
 use crate::kernel::counter::Counters;
 use crate::kernel::sync::ids;
@@ -77,28 +81,34 @@ fn thread_numbers_are_unique_and_reused() {
     assert!(seen.len() < 140, "{} numbers for 8 threads", seen.len());
 }
 
-/// A thread counts to its very end.
+/// A thread counts to its very end, but not as the owner of a number that it has given back.
 #[test]
 fn the_end_of_a_thread_counts() {
-    struct Late(&'static Counters<1>);
+    struct Late(&'static Counters<1>, Sender<u32>);
     impl Drop for Late {
         fn drop(&mut self) {
             self.0.add(0, 1);
+            self.1.send(ids::thread_index()).unwrap();
         }
     }
-    thread_local!(static LATE: std::cell::RefCell<Vec<Late>> = const { std::cell::RefCell::new(Vec::new()) });
+    thread_local!(static LATE: RefCell<Vec<Late>> = const { RefCell::new(Vec::new()) });
     let counters: &'static Counters<1> = Box::leak(Box::new(Counters::with_owned(64)));
+    let mut last = Vec::new();
     for first in [true, false] {
+        let (sender, receiver) = channel();
         std::thread::spawn(move || {
             // One is torn down before the number is given back, the other after.
             if first {
                 counters.add(0, 1);
             }
-            LATE.with_borrow_mut(|late| late.push(Late(counters)));
+            LATE.with_borrow_mut(|late| late.push(Late(counters, sender)));
             counters.add(0, 1);
         })
         .join()
         .unwrap();
+        last.push(receiver.recv().unwrap());
     }
     assert_eq!(counters.sum(0), 5);
+    let without = last.iter().filter(|&&number| number == ids::NO_THREAD);
+    assert_eq!(without.count(), 1, "{last:?}");
 }

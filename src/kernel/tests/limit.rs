@@ -85,12 +85,13 @@ proptest! {
     fn agrees_with_a_naive_model(
         stripes in 0..5usize,
         first in 0..12u32,
-        ops in prop::collection::vec((0..16u32, 0..6u32, any::<usize>()), 1..200),
+        ops in prop::collection::vec((0..17u32, 0..6u32, any::<usize>()), 1..200),
     ) {
         let limit = Limit::with_stripes(first, stripes);
         let mut model = Model { limit: first.into(), ..Model::default() };
         let mut held: Vec<u32> = Vec::new();
         let mut waiters: Vec<Waiter> = Vec::new();
+        let mut spent: Vec<WaitKey> = Vec::new();
         for (name, (op, n, some)) in ops.into_iter().enumerate() {
             match op {
                 0..4 => {
@@ -138,7 +139,7 @@ proptest! {
                             prop_assert_eq!(waiter.poll(&limit, true), Poll::Pending);
                             model.granted.remove(&waiter.name);
                             held.push(u32::try_from(n).unwrap());
-                            waiters.swap_remove(index);
+                            spent.push(waiters.swap_remove(index).key);
                         }
                         None => prop_assert_eq!(waiter.poll(&limit, n < 3), Poll::Pending),
                     }
@@ -149,6 +150,18 @@ proptest! {
                     limit.cancel(waiter.key);
                     waiter.check(granted);
                     model.cancel(waiter.name);
+                    spent.push(waiter.key);
+                }
+                // A spent key does nothing to whoever has its place now.
+                16 if !spent.is_empty() => {
+                    let mut waiter = Waiter {
+                        name,
+                        key: spent[some % spent.len()],
+                        shown: Vec::new(),
+                    };
+                    prop_assert_eq!(waiter.poll(&limit, false), Poll::Pending);
+                    limit.cancel(waiter.key);
+                    waiter.check(false);
                 }
                 _ => {}
             }

@@ -63,6 +63,26 @@ fn loom_limit_one_permit() {
     });
 }
 
+/// One permit is always free, but it moves behind the back of the search.
+#[test]
+fn loom_limit_second_pass() {
+    model(3, || {
+        let limit = Arc::new(Limit::with_stripes(2, 2));
+        limit.try_acquire_from(1, 1).unwrap();
+        let mover = {
+            let limit = Arc::clone(&limit);
+            thread::spawn(move || {
+                limit.release_from(1, 1);
+                limit.try_acquire_from(0, 1).unwrap();
+            })
+        };
+        limit.try_acquire_from(1, 1).expect("a permit is free");
+        mover.join().unwrap();
+        limit.release_from(0, 2);
+        quiet(&limit);
+    });
+}
+
 /// Fault 32: acquire, release and resize. A grant after the resize is within the new limit.
 #[test]
 fn loom_limit_acquire_release_resize() {

@@ -111,7 +111,7 @@ fn loom_guard_exactly_once() {
     model(3, || {
         let log = Arc::new(Log::default());
         let shared = Shared::from_arc(Arc::clone(&log));
-        let slot = Arc::new(loom::sync::Mutex::new(Some(Guard::new(shared, ()))));
+        let slot = Arc::new(loom::sync::Mutex::new(Some(Guard::new(&shared, ()))));
         let finisher = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || {
