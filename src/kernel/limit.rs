@@ -123,14 +123,16 @@ impl Limit {
     #[inline]
     fn take(&self, stripe: usize, least: u64, want: u64) -> u64 {
         let word = &self.stripes[stripe].0;
-        let mut free = word.load(Ordering::Relaxed);
+        // Acquire: who sees that a permit has left this stripe also sees where
+        // it went, if it looks there afterwards.
+        let mut free = word.load(Ordering::Acquire);
         while free >= least && free > 0 {
             let taken = free.min(want);
             match word.compare_exchange_weak(
                 free,
                 free - taken,
                 Ordering::AcqRel,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
                 Ok(_) => return taken,
                 Err(now) => free = now,
