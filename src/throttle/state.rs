@@ -336,7 +336,9 @@ impl State {
                 window: policy.per,
                 remaining: match wait {
                     Some(_) => 0,
-                    None => u64::from(quota.remaining(level, now)),
+                    // The burst may be more than the window's quota, which a
+                    // client would not understand.
+                    None => u64::from(quota.remaining(level, now).min(policy.permits)),
                 },
                 reset: wait.unwrap_or_else(|| quota.reset(level, now)),
             }

@@ -239,7 +239,7 @@ fn fault_048_threads_never_oversell() {
                             Decision::Wait { wait, reserved, .. } => match reserved {
                                 Some(reserved) if random.below(2) == 0 => gcra.cancel(reserved),
                                 Some(_) => {
-                                    mine.push((at(now).saturating_add(wait).as_nanos(), cost))
+                                    mine.push((at(now).saturating_add(wait).as_nanos(), cost));
                                 }
                                 None => {}
                             },

@@ -75,9 +75,13 @@ fn references_are_bounded_and_return() {
         assert_eq!(Arc::strong_count(&Arc::clone(clone.arc())), before + 1);
         drop((clone, shared));
         let foreign = Arc::clone(&state);
-        std::thread::spawn(move || drop(Shared::from_arc(foreign).clone()))
-            .join()
-            .unwrap();
+        std::thread::spawn(move || {
+            let shared = Shared::from_arc(foreign);
+            let clone = shared.clone();
+            drop((shared, clone));
+        })
+        .join()
+        .unwrap();
         // The other thread's spares ended with it.
         assert!(Arc::strong_count(&state) <= 1 + 17);
     });
@@ -121,9 +125,10 @@ fn handles_work_at_the_end_of_a_thread() {
             let shared = Shared::new(State::new(alive));
             if late_first {
                 LATE.with_borrow_mut(|late| {
-                    late.push(Late(Shared::from_arc(Arc::clone(shared.arc()))))
+                    late.push(Late(Shared::from_arc(Arc::clone(shared.arc()))));
                 });
-                drop(shared.clone());
+                let clone = shared.clone();
+                drop((shared, clone));
             } else {
                 drop(shared.clone());
                 LATE.with_borrow_mut(|late| late.push(Late(shared.clone())));
