@@ -11,7 +11,7 @@
 //! read-modify-writes; whoever releases adds to its stripe by a
 //! read-modify-write **before** it reads `cold`. One of the two is later in
 //! the order of that stripe and sees the other: no wake-up is lost, and no
-//! permit escapes a debt. `loom_limit.rs` explores this.
+//! permit escapes a debt. `tests/loom_limit.rs` explores this.
 
 use std::task::{Context, Poll, Waker};
 
@@ -123,14 +123,16 @@ impl Limit {
     #[inline]
     fn take(&self, stripe: usize, least: u64, want: u64) -> u64 {
         let word = &self.stripes[stripe].0;
-        let mut free = word.load(Ordering::Relaxed);
+        // A stripe that looks empty was emptied by somebody: whatever they put
+        // elsewhere before is seen when the search goes on there.
+        let mut free = word.load(Ordering::Acquire);
         while free >= least && free > 0 {
             let taken = free.min(want);
             match word.compare_exchange_weak(
                 free,
                 free - taken,
                 Ordering::AcqRel,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
                 Ok(_) => return taken,
                 Err(now) => free = now,
