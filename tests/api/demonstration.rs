@@ -26,6 +26,16 @@ fn the_demonstration_reports_what_it_should() {
         goodput("guarded") > goodput("bare"),
         "the guard made it worse: {text}"
     );
+    // What the surviving upstreams can serve of what was offered.
+    let servable = report["survivors_capacity_per_s"].as_f64().unwrap();
+    assert!(
+        goodput("guarded") >= 0.95 * servable,
+        "less than 95 % of {servable} a second: {text}"
+    );
+    assert!(
+        number("guarded", "p99_ms") < number("bare", "p99_ms"),
+        "the guarded tail is no shorter: {text}"
+    );
     let sick = |mode| number(mode, "sick_upstream_requests");
     assert!(
         sick("guarded") <= sick("bare"),
