@@ -95,7 +95,17 @@ impl Future for Sleep {
                     Some(sleep) => this.timer.set(Timer::Tokio { sleep }),
                     None => return Poll::Ready(Err(NoRuntime)),
                 },
-                TimerProj::Tokio { sleep } => return sleep.poll(cx).map(Ok),
+                TimerProj::Tokio { sleep } => {
+                    // Outside tokio's cooperative budget: what is bounded here
+                    // may have used it up, and would never be given up on. And
+                    // it panics if its runtime has shut down.
+                    let mut sleep = tokio::task::unconstrained(sleep);
+                    let poll = || Pin::new(&mut sleep).poll(cx);
+                    return match catch_unwind(AssertUnwindSafe(poll)) {
+                        Ok(poll) => poll.map(Ok),
+                        Err(_) => Poll::Ready(Err(NoRuntime)),
+                    };
+                }
                 #[cfg(any(test, feature = "test-util"))]
                 TimerProj::Manual { sleep } => return sleep.poll(cx).map(Ok),
                 #[cfg(not(any(test, feature = "test-util")))]

@@ -8,13 +8,13 @@
 //! four per nanosecond, 64 bits hold at least 146 years of them. Where the
 //! interval is a whole number of nanoseconds, or halves, thirds or quarters of
 //! one (100 a second, 30, 1024), a tick is a whole number of units
-//! too, and everything is exact. Elsewhere the conversion of the current time
-//! rounds up, by less than a quarter of a nanosecond and without accumulating,
-//! which is less than the clock itself rounds; a refusal's hint is never early.
+//! too, and everything is exact. Elsewhere (7 a second, 999) the current time is
+//! rounded down, by less than a quarter of a nanosecond and without accumulating:
+//! less than the clock itself rounds.
 
 use std::time::Duration;
 
-use super::quota::{FRACTION, LAST, whole_units};
+use super::quota::{FRACTION, LAST, units};
 pub use super::quota::{Level, Quota, QuotaError};
 use super::sync::{AtomicU64, Ordering, spin};
 use crate::clock::Tick;
@@ -136,20 +136,30 @@ impl Gcra {
         }
     }
 
-    /// Whether `tat` is further ahead than any grant until now can have left
-    /// it: then the clock went back, or the burst was lowered, and the bucket is
-    /// set to as empty as it can be. What is about a second too far may as well
-    /// be the grant of a thread that read the clock later: that is left alone,
-    /// since taking it back would mint permits.
+    /// Whether `tat` is so far ahead that the clock must have been wrong by more
+    /// than an hour before it went back: then the bucket is set to as empty as it
+    /// can be, or it would refuse until the clock is there again. A clock that
+    /// went back by less catches up, and nothing is minted meanwhile.
     #[inline]
     fn is_unlikely(&self, quota: &Quota, units: u64, tat: u64) -> bool {
         let most = units.saturating_add(quota.ahead);
-        let second = quota.scale >> (FRACTION - 30);
-        let unlikely = tat > most.saturating_add(second);
+        // 2^42 nanoseconds: 73 minutes.
+        let unlikely = tat > most.saturating_add(quota.scale >> (FRACTION - 42));
         if unlikely {
             self.swap(tat, most);
         }
         unlikely
+    }
+
+    /// Lets go of what a bucket lacks beyond an empty one: for a burst that was
+    /// lowered at the same rate.
+    pub fn clamp(&self, quota: &Quota, now: Tick) {
+        let most = quota.units(now).saturating_add(quota.ahead);
+        while let Some(tat) = self.load(quota, now) {
+            if tat <= most || self.swap(tat, most) {
+                return;
+            }
+        }
     }
 
     /// How full the bucket is at `now`; `None` if it was retired.
@@ -168,10 +178,7 @@ impl Gcra {
     pub fn try_retire(&self, quota: &Quota, now: Tick) -> bool {
         match self.load(quota, now) {
             None => true,
-            Some(tat) => {
-                let units = whole_units(quota.scale, now).min(quota.end());
-                tat <= units && self.swap(tat, DEAD)
-            }
+            Some(tat) => tat <= quota.units(now) && self.swap(tat, DEAD),
         }
     }
 
@@ -215,7 +222,7 @@ impl Gcra {
         let scale = self.scale.load(Ordering::Relaxed);
         let cell = u128::from(self.cell.load(Ordering::Relaxed).max(1));
         // Rounded up: an update mints nothing.
-        let lacks = u128::from(tat.saturating_sub(whole_units(scale, now)));
+        let lacks = u128::from(tat.saturating_sub(units(scale, now)));
         let lacks = (lacks * u128::from(quota.cell)).div_ceil(cell);
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead);
         let fresh = if lacks == 0 {

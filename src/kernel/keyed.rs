@@ -159,6 +159,11 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
         self.with_locked(key, now, make, f)
     }
 
+    /// Runs `f` on the state of `key`, if there is one.
+    pub fn get<R>(&self, key: KeyId, f: impl FnOnce(&V) -> R) -> Option<R> {
+        self.map.peek(key, f)
+    }
+
     #[cold]
     #[inline(never)]
     fn with_locked<R>(

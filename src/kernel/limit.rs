@@ -146,6 +146,11 @@ impl Limit {
     #[cold]
     fn steal(&self, own: usize, want: u64) -> bool {
         let count = self.stripes.len();
+        // Nothing is taken from others that cannot be enough.
+        let free = |stripe: &Padded<AtomicU64>| stripe.0.load(Ordering::Acquire);
+        if want > 1 && self.stripes.iter().map(free).sum::<u64>() < want {
+            return false;
+        }
         let mut got = 0;
         for step in 0..count.saturating_mul(2) {
             got += self.take(self.own(own + step), 1, want - got);

@@ -105,16 +105,11 @@ impl Quota {
         u64::from(self.burst) * self.cell
     }
 
-    /// Where time stands still: a full bucket more would not fit the word.
-    #[inline]
-    pub(super) fn end(&self) -> u64 {
-        LAST - self.ahead.min(LAST)
-    }
-
-    /// The time as units, rounded up.
+    /// The time as units, rounded down; it stands still where a full bucket more
+    /// would not fit the word.
     #[inline]
     pub(super) fn units(&self, now: Tick) -> u64 {
-        units(self.scale, now).min(self.end())
+        units(self.scale, now).min(LAST - self.ahead.min(LAST))
     }
 
     /// The earliest time whose units, rounded down, are at least `units`.
@@ -138,25 +133,11 @@ impl Quota {
     }
 }
 
-/// The time in units of a scale, rounded up.
-#[inline]
-fn units(scale: u64, now: Tick) -> u64 {
-    shifted(product(scale, now) + ((1 << FRACTION) - 1))
-}
-
-/// The time in units of a scale, rounded down: for what must be sure.
-pub(super) fn whole_units(scale: u64, now: Tick) -> u64 {
-    shifted(product(scale, now))
-}
-
-#[inline]
-fn product(scale: u64, now: Tick) -> u128 {
-    u128::from(now.as_nanos()) * u128::from(scale)
-}
-
+/// The time in units of a scale, rounded down.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // saturated before
-fn shifted(product: u128) -> u64 {
+pub(super) fn units(scale: u64, now: Tick) -> u64 {
+    let product = u128::from(now.as_nanos()) * u128::from(scale);
     (product >> FRACTION).min(u128::from(u64::MAX)) as u64
 }
 

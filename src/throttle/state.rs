@@ -1,5 +1,6 @@
 //! The buckets that a layer's throttles share.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,10 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take() {
             self.state.counters.add(CANCELLED, 1);
-            self.state.cancel(self.draw, reservation);
+            // Where a thread ends, the map of keys may be unusable already: then
+            // the place stays empty.
+            let cancel = || self.state.cancel(self.draw, reservation);
+            let _ = catch_unwind(AssertUnwindSafe(cancel));
         }
     }
 }
@@ -150,6 +154,8 @@ impl State {
             slot.0 = Policy { max_keys, ..policy };
             slot.1 = slot.1.max(policy.max_wait);
             self.publish(policy, slot.1);
+            let (quota, _) = unpack(self.live.load());
+            self.common.clamp(&quota, self.core.clock().now());
         }
         self.core.tell(Event::Updated);
     }
@@ -290,19 +296,10 @@ impl State {
     fn cancel(&self, draw: Draw, reservation: Reservation) {
         match (draw, &self.keyed) {
             (Draw::Key(key), Some(buckets)) => {
-                // A bucket with a reservation is not full, so it is still there.
-                let _ = buckets.map.with(
-                    key,
-                    Tick::ZERO,
-                    || Bucket {
-                        gcra: Gcra::new(),
-                        live: Arc::clone(&self.live),
-                    },
-                    |bucket| {
-                        bucket.gcra.cancel(reservation);
-                        Some(())
-                    },
-                );
+                // A bucket that is gone was full: nothing is left to give back.
+                buckets
+                    .map
+                    .get(key, |bucket| bucket.gcra.cancel(reservation));
             }
             _ => self.common.cancel(reservation),
         }

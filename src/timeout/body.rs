@@ -63,10 +63,12 @@ impl Watch {
         let policy = &self.policy;
         let idle = policy.idle.map(|idle| since.saturating_add(idle));
         let slow = policy.slowest.map(|(rate, grace)| {
-            // What came has earned this much waiting, and there is the grace.
+            // What came has earned this much waiting, at least the grace and at
+            // most twice that: nobody saves up for a long stall.
             let earned = u128::from(self.bytes) * 1_000_000_000 / u128::from(rate.get());
             let earned = Duration::from_nanos(u64::try_from(earned).unwrap_or(u64::MAX));
-            since.saturating_add(earned.max(grace).saturating_sub(self.waited))
+            let earned = earned.clamp(grace, grace.saturating_mul(2));
+            since.saturating_add(earned.saturating_sub(self.waited))
         });
         [
             (self.complete, RejectionKind::BodyTimeout),

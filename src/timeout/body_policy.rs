@@ -73,8 +73,9 @@ impl BodyPolicyBuilder {
         self
     }
 
-    /// How much waiting is looked at together, and so how long a body may be
-    /// slower than the lowest throughput: 1 ns to 10 years, by default 5 s.
+    /// How much waiting is looked at together: a body may be slower than the
+    /// lowest throughput for this long, and at most twice as long after a fast
+    /// part. 1 ns to 10 years, by default 5 s.
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = Some(time);
         self

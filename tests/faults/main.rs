@@ -14,6 +14,7 @@ mod a_contract;
 mod a_runtime;
 mod a_wakers;
 mod b_policy;
+mod b_runtime;
 mod b_time;
 mod c_contention;
 mod d_limits;

@@ -40,7 +40,7 @@ impl Rate {
     }
 
     /// The nanosecond by which a caller can be early where a tick is no whole number of units: the
-    /// time is rounded up by less than one.
+    /// time is rounded down by less than one.
     pub(super) fn slack(self) -> u64 {
         let whole = |units: u64| (units * self.period).is_multiple_of(u64::from(self.permits));
         u64::from(!(1..=4).any(whole))
@@ -107,14 +107,15 @@ impl Model {
                 assert!(u128::from(remaining) <= left, "{remaining} of {left}");
                 assert!(u128::from(remaining) + 1 >= left, "{remaining} of {left}");
                 let full = self.tat.div_ceil(u128::from(self.rate.permits)) - u128::from(now);
-                let reset = quota.reset(level, at(now)).as_nanos();
-                assert!((full..=full + 1).contains(&reset), "{reset} for {full}");
+                let reset = quota.reset(level, at(now)).as_nanos() + u128::from(self.rate.slack());
+                assert!((full..=full + 2).contains(&reset), "{reset} for {full}");
                 Some(now)
             }
             Decision::Wait { wait, reserved, .. } => {
                 let again = now + u64::try_from(wait.as_nanos()).unwrap();
                 assert!(again > now, "refused without a wait");
-                assert!(again >= due, "told to come {} ns early", due - again);
+                let early = due.saturating_sub(again);
+                assert!(early <= self.rate.slack(), "told to come {early} ns early");
                 assert!(again <= due + 1, "told to come {} ns late", again - due);
                 if reserved.is_some() {
                     assert!(again - now <= patience.min(self.rate.patience));
@@ -124,9 +125,6 @@ impl Model {
                 // What a reservation rounds is less than two nanoseconds.
                 let patience = patience.min(self.rate.patience);
                 assert!(again - now + 2 > patience, "no place in {patience}");
-                if self.rate.slack() > 0 {
-                    return None;
-                }
                 let early = gcra.admit(&quota, at(again - 1), cost, Duration::ZERO);
                 let Decision::Wait { wait, .. } = early else {
                     panic!("{early:?} a nanosecond before the hint");

@@ -1,0 +1,64 @@
+//! Timers where the runtime is busy, or gone.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tower::{Layer, ServiceExt, service_fn};
+use tower_keep::timeout::{Policy, TimeoutLayer};
+use tower_keep::{Error, RejectionKind};
+
+fn limit() -> TimeoutLayer {
+    TimeoutLayer::new(Policy::attempt(Duration::from_millis(10)).unwrap())
+}
+
+/// What uses up the task's whole cooperative budget in every poll is given up on
+/// all the same: the timer does not draw from that budget.
+#[tokio::test(start_paused = true)]
+async fn fault_007_a_busy_inner_future_is_given_up_on() {
+    let busy = service_fn(|_: ()| async {
+        loop {
+            tokio::task::consume_budget().await;
+        }
+        #[allow(unreachable_code)]
+        Ok::<(), Error<()>>(())
+    });
+    let call = tokio::spawn(limit().layer(busy).oneshot(()));
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_millis(20)).await;
+    for _ in 0..1_000 {
+        if call.is_finished() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(call.is_finished(), "still waiting for a busy service");
+    let Err(Error::Rejected(rejection)) = call.await.unwrap() else {
+        panic!("it never answers");
+    };
+    assert_eq!(rejection.kind(), RejectionKind::Timeout);
+}
+
+/// A timer whose runtime has shut down is a typed refusal, not a panic.
+#[test]
+fn fault_014_a_timer_outlives_its_runtime() {
+    let layer = limit();
+    let never = service_fn(|_: ()| std::future::pending::<Result<(), Error<()>>>());
+    let mut call = pin!(layer.layer(never).oneshot(()));
+    let mut cx = Context::from_waker(Waker::noop());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    {
+        let _inside = runtime.enter();
+        assert!(call.as_mut().poll(&mut cx).is_pending());
+    }
+    drop(runtime);
+    let Poll::Ready(Err(Error::Rejected(rejection))) = call.as_mut().poll(&mut cx) else {
+        panic!("nothing drives the timer any more");
+    };
+    assert_eq!(rejection.kind(), RejectionKind::NoRuntime);
+    assert_eq!(layer.handle().snapshot().in_flight, 0);
+}
