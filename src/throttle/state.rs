@@ -166,6 +166,10 @@ impl State {
 
     /// Where a request with this key draws from.
     pub(super) fn draw(&self, key: Result<KeyId, NoKey>) -> Result<Draw, Rejection> {
+        if key.is_err() && self.core.is_overruled() {
+            // The operator's order comes before the form of the request.
+            return Ok(Draw::Common);
+        }
         match key {
             Ok(id) => Ok(Draw::Key(id)),
             Err(NoKey::Missing) => {
@@ -287,6 +291,8 @@ impl State {
             (Err(Overflow), WhenFull::Share) => {
                 Ok(buckets.overflow.admit(quota, now, cost, Duration::ZERO))
             }
+            // Counted as let through by the caller.
+            (Err(Overflow), _) if self.core.order() == Override::Bypass => Ok(Decision::Never),
             (Err(Overflow), WhenFull::Refuse) => {
                 Err(self.reject(RejectionKind::KeysExhausted, None))
             }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tower_service::Service;
 
@@ -75,16 +76,24 @@ impl<S, O> Timeout<S, O> {
         let now = clock.now();
         // Somebody asked long ago and went away: that wait is not this one's.
         if let ReadyWait::Since { start, timer } = &self.wait {
-            let length = timer.due().saturating_since(*start);
+            let length = match longest {
+                NONE => timer.due().saturating_since(*start),
+                longest => Duration::from_nanos(longest),
+            };
             if now.saturating_since(*start) > length.saturating_mul(2) {
                 self.wait = ReadyWait::Not;
             }
         }
-        if let ReadyWait::Not = self.wait {
-            let due = deadline.map_or(Tick::MAX, Deadline::tick);
-            let due = due.min(now.after_nanos(longest));
+        // The wait goes on, but the deadline is always that of who asks now.
+        let start = match &self.wait {
+            ReadyWait::Since { start, .. } => *start,
+            _ => now,
+        };
+        let due = deadline.map_or(Tick::MAX, Deadline::tick);
+        let due = due.min(start.after_nanos(longest));
+        if !matches!(&self.wait, ReadyWait::Since { timer, .. } if timer.due() == due) {
             self.wait = ReadyWait::Since {
-                start: now,
+                start,
                 timer: Box::pin(clock.sleep_until(due)),
             };
         }

@@ -5,9 +5,11 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tower::{Layer, ServiceExt, service_fn};
-use tower_keep::timeout::{Policy, TimeoutLayer};
-use tower_keep::{Error, RejectionKind};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_keep::deadline::Deadline;
+use tower_keep::test_util::ManualClock;
+use tower_keep::timeout::{Policy, Timeout, TimeoutLayer};
+use tower_keep::{Error, RejectionKind, Setup};
 
 fn limit() -> TimeoutLayer {
     TimeoutLayer::new(Policy::attempt(Duration::from_millis(10)).unwrap())
@@ -61,4 +63,39 @@ fn fault_014_a_timer_outlives_its_runtime() {
     };
     assert_eq!(rejection.kind(), RejectionKind::NoRuntime);
     assert_eq!(layer.handle().snapshot().in_flight, 0);
+}
+
+/// A wait for readiness has the deadline of who waits now, not of somebody who
+/// asked before and went away.
+#[test]
+fn fault_007_a_readiness_wait_is_the_asker_s() {
+    let time = ManualClock::new();
+    let policy = Policy::builder().readiness(Duration::from_secs(5)).build();
+    let layer = TimeoutLayer::with(policy.unwrap(), Setup::new().with_clock(time.clock()));
+    let mut service = layer.layer(NeverReady);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut ask = |service: &mut Timeout<NeverReady>| service.poll_ready(&mut cx).is_ready();
+    assert!(!ask(&mut service));
+    time.advance(Duration::from_secs(1));
+    let deadline = Deadline::after(&time.clock(), Duration::from_millis(10));
+    assert!(!deadline.scope(|| ask(&mut service)));
+    time.advance(Duration::from_millis(10));
+    assert!(
+        deadline.scope(|| ask(&mut service)),
+        "the deadline has passed"
+    );
+}
+
+struct NeverReady;
+
+impl Service<()> for NeverReady {
+    type Response = ();
+    type Error = Error<()>;
+    type Future = std::future::Pending<Result<(), Error<()>>>;
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error<()>>> {
+        Poll::Pending
+    }
+    fn call(&mut self, (): ()) -> Self::Future {
+        unreachable!("it is never ready")
+    }
 }

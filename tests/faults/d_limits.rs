@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tower::{Layer, Service};
 use tower_keep::test_util::{Hand, ManualClock, finish_on};
 use tower_keep::throttle::{self, MissingKey, ThrottleLayer, WhenFull};
-use tower_keep::{AsRejection, RejectionKind, Setup, key};
+use tower_keep::{AsRejection, Override, RejectionKind, Setup, key};
 
 use crate::support::cases::{by_header, rate};
 use crate::support::{call, inner, ms, request, secs};
@@ -220,4 +220,24 @@ fn fault_053_long_and_strange_keys_are_refused_before_storage() {
         refused.unwrap_err().as_rejection().unwrap().kind(),
         RejectionKind::BadKey
     );
+}
+
+/// The order of an operator comes before the form of a request.
+#[test]
+fn fault_053_bypass_lets_a_bad_key_through() {
+    let time = ManualClock::new();
+    let policy = throttle::Policy::builder()
+        .rate(10, Duration::from_secs(1))
+        .missing_key(MissingKey::Refuse)
+        .build()
+        .unwrap();
+    let by_key = key::value(|n: &Option<u32>| *n);
+    let layer = ThrottleLayer::keyed_with(policy, by_key, setup(&time));
+    let handle = layer.handle();
+    let ask = || handle.admit_for(&by_key, &None, 1).map_err(|r| r.kind());
+    assert_eq!(ask(), Err(RejectionKind::BadKey));
+    handle.set_override(Override::Bypass);
+    assert_eq!(ask(), Ok(()));
+    handle.set_override(Override::Close);
+    assert_eq!(ask(), Err(RejectionKind::Closed));
 }
