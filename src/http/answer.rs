@@ -69,10 +69,14 @@ pub(super) fn http(rejection: &Rejection, with_content: bool, report: &Report) -
     if let Some(wait) = meaning.retry_after {
         headers.insert(header::RETRY_AFTER, retry_after(wait, jitter(wait)));
     }
-    add_quotas(headers, report);
+    add_quotas(headers, report.quotas());
     if with_content {
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        let violated: Vec<&str> = report.quotas().map(|quota| &*quota.name).collect();
+        let violated: Vec<&str> = report
+            .quotas()
+            .filter(|quota| quota.refused && quota.layer == rejection.layer())
+            .map(|quota| &*quota.name)
+            .collect();
         let mut problem = Problem::new(meaning.status).with_detail(rejection.kind().as_str());
         if rejection.kind() == RejectionKind::Throttled {
             problem = problem.violating(&violated);
@@ -126,13 +130,14 @@ pub(super) fn grpc(rejection: &Rejection) -> Response<()> {
 }
 
 /// Adds the quotas that throttles reported, if any.
-pub(super) fn add_quotas(headers: &mut HeaderMap, report: &Report) {
-    let quotas = report
-        .quotas()
+pub(super) fn add_quotas<'a>(
+    headers: &mut HeaderMap,
+    reported: impl Iterator<Item = &'a super::report::Quota> + Clone,
+) {
+    let quotas = reported
+        .clone()
         .map(|q| Quota::new(&q.name, q.limit).per(q.window));
-    let left = report
-        .quotas()
-        .map(|q| Remaining::new(&q.name, q.remaining).until_more(q.reset));
+    let left = reported.map(|q| Remaining::new(&q.name, q.remaining).until_more(q.reset));
     if let (Some(policy), Some(left)) = (rate_limit_policy(quotas), rate_limit(left)) {
         headers.append(HeaderName::from_static("ratelimit-policy"), policy);
         headers.append(HeaderName::from_static("ratelimit"), left);

@@ -7,9 +7,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::LayerId;
+
 /// The state of one quota for the request at hand.
 #[derive(Debug, Clone)]
 pub(crate) struct Quota {
+    pub(crate) layer: LayerId,
+    /// Whether it was this one that refused.
+    pub(crate) refused: bool,
     pub(crate) name: Arc<str>,
     /// Requests per window.
     pub(crate) limit: u64,
@@ -54,7 +59,7 @@ impl Report {
         f()
     }
 
-    pub(crate) fn quotas(&self) -> impl Iterator<Item = &Quota> {
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = &Quota> + Clone {
         self.quotas.iter().flatten()
     }
 }
@@ -63,10 +68,16 @@ impl Report {
 #[cfg(feature = "throttle")]
 pub(crate) fn report(quota: impl FnOnce() -> Quota) {
     let _ = OPEN.try_with(|open| {
-        if let Some(report) = open.borrow_mut().as_mut()
-            && let Some(slot) = report.quotas.iter_mut().find(|slot| slot.is_none())
-        {
-            *slot = Some(quota());
+        if let Some(report) = open.borrow_mut().as_mut() {
+            let quota = quota();
+            // A second try through the same throttle replaces the first.
+            let slot = report
+                .quotas
+                .iter_mut()
+                .find(|slot| slot.as_ref().is_none_or(|old| old.layer == quota.layer));
+            if let Some(slot) = slot {
+                *slot = Some(quota);
+            }
         }
     });
 }

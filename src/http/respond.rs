@@ -381,7 +381,10 @@ where
         Poll::Ready(match split {
             Split::Failed(error) => Err(error),
             Split::Answered(mut response) => {
-                answer::add_quotas(response.headers_mut(), this.report);
+                // A refusal that did not become this answer is not its quota: it
+                // was that of a client which the service has called.
+                let quotas = this.report.quotas().filter(|quota| !quota.refused);
+                answer::add_quotas(response.headers_mut(), quotas);
                 Ok(response)
             }
             Split::Rejected(rejection) if *this.grpc => {

@@ -120,7 +120,7 @@ impl Drop for Reserved {
 impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
         let (core, registry) = Core::new("throttle", setup);
-        let live = Arc::new(Live::new([0; 6]));
+        let live = Arc::new(Live::new([0; 7]));
         let state = Arc::new(Self {
             core,
             live,
@@ -233,7 +233,7 @@ impl State {
         if let Decision::Admit(level) = decision {
             state.counters.add(ADMITTED, 1);
             if rules.headers() == Headers::Always {
-                state.tell_quota(&quota, level, now, None);
+                state.tell_quota(&quota, rules, level, now, None);
             }
             return Ok(Pass::Now);
         }
@@ -255,7 +255,7 @@ impl State {
             })),
             Decision::Wait { wait, level, .. } => {
                 if rules.headers() != Headers::Never {
-                    state.tell_quota(&quota, level, now, Some(wait));
+                    state.tell_quota(&quota, rules, level, now, Some(wait));
                 }
                 Err(state.reject(RejectionKind::Throttled, Some(wait)))
             }
@@ -314,7 +314,7 @@ impl State {
     /// The longest wait of the policy.
     #[inline]
     pub(super) fn max_wait(&self) -> Duration {
-        let [.., max_wait] = self.live.load();
+        let [.., max_wait, _] = self.live.load();
         Duration::from_nanos(max_wait)
     }
 
@@ -329,25 +329,34 @@ impl State {
     }
 
     /// Reports the quota to the layer that writes headers, if there is one.
-    fn tell_quota(&self, quota: &Quota, level: Level, now: Tick, wait: Option<Duration>) {
+    fn tell_quota(
+        &self,
+        quota: &Quota,
+        rules: Rules,
+        level: Level,
+        now: Tick,
+        wait: Option<Duration>,
+    ) {
         #[cfg(feature = "http")]
         crate::http::report::report(|| {
-            let policy = self.policy();
+            let [.., per] = self.live.load();
             crate::http::report::Quota {
+                layer: self.core.id(),
+                refused: wait.is_some(),
                 name: self.core.shared_name(),
-                limit: u64::from(policy.permits),
-                window: policy.per,
+                limit: u64::from(rules.permits()),
+                window: Duration::from_nanos(per),
                 remaining: match wait {
                     Some(_) => 0,
                     // The burst may be more than the window's quota, which a
                     // client would not understand.
-                    None => u64::from(quota.remaining(level, now).min(policy.permits)),
+                    None => u64::from(quota.remaining(level, now).min(rules.permits())),
                 },
                 reset: wait.unwrap_or_else(|| quota.reset(level, now)),
             }
         });
         #[cfg(not(feature = "http"))]
-        let _ = (quota, level, now, wait);
+        let _ = (quota, rules, level, now, wait);
     }
 
     pub(super) fn snapshot(&self) -> super::Snapshot {

@@ -5,15 +5,15 @@ use crate::clock::nanos;
 use crate::kernel::gcra::Quota;
 use crate::kernel::live::Live;
 
-/// The quota; the rules for headers, missing keys and full tables; the longest
-/// wait in nanoseconds.
-pub(super) type Words = Live<6>;
+/// The quota; the rules for headers, missing keys and full tables, and the
+/// permits; the longest wait and the period in nanoseconds.
+pub(super) type Words = Live<7>;
 
 /// What the policy says beside the quota, as `pack` wrote it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules(u64);
 
-pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 6] {
+pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 7] {
     let [a, b, c, d] = quota.to_words();
     let headers = match policy.headers {
         Headers::Never => 0,
@@ -22,12 +22,13 @@ pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 6] {
     };
     let missing = u64::from(policy.missing_key == MissingKey::Refuse);
     let full = u64::from(policy.when_full == WhenFull::Refuse);
-    let rules = headers | missing << 8 | full << 16;
-    [a, b, c, d, rules, nanos(policy.max_wait)]
+    let rules = headers | missing << 8 | full << 16 | u64::from(policy.permits) << 32;
+    let (wait, per) = (nanos(policy.max_wait), nanos(policy.per));
+    [a, b, c, d, rules, wait, per]
 }
 
 #[inline]
-pub(super) fn unpack([a, b, c, d, rules, _]: [u64; 6]) -> (Quota, Rules) {
+pub(super) fn unpack([a, b, c, d, rules, ..]: [u64; 7]) -> (Quota, Rules) {
     (Quota::from_words([a, b, c, d]), Rules(rules))
 }
 
@@ -39,6 +40,12 @@ impl Rules {
             1 => Headers::OnRefusal,
             _ => Headers::Always,
         }
+    }
+
+    #[cfg(feature = "http")]
+    #[allow(clippy::cast_possible_truncation)] // the upper half
+    pub(super) fn permits(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     pub(super) fn missing_key(self) -> MissingKey {

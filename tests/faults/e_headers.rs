@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
+use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
-use tower::{Layer, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::test_util::{Broken, Call, ManualClock, Probe, Script, ScriptBody, finish_on};
-use tower_keep::throttle::{Headers, ThrottleLayer};
+use tower_keep::throttle::{self, Headers, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
 use tower_keep::{Override, Setup, respond};
 
@@ -118,4 +119,56 @@ fn fault_061_every_refusal_has_its_answer() {
     script.then_call(Call::error(Broken("its own")));
     let error = finish_on(&time, call(&mut service, Request::new(()))).unwrap();
     assert_eq!(error.map(drop), Err(Broken("its own")));
+}
+
+/// Only the throttle that refused is violated, and a refusal that the service met
+/// as a client is not the quota of its answer.
+#[test]
+fn fault_061_quotas_are_told_of_the_throttle_that_refused() {
+    let time = ManualClock::new();
+    let layer = |name: &'static str, permits, headers| {
+        let policy = throttle::Policy::builder()
+            .rate(permits, Duration::from_secs(1))
+            .headers(headers)
+            .build();
+        ThrottleLayer::with(policy.unwrap(), Setup::named(name).with_clock(time.clock()))
+    };
+    let client = layer("client", 1, Headers::OnRefusal);
+    let stack = ServiceBuilder::new()
+        .layer(layer("per address", 100, Headers::Always))
+        .layer(layer("per user", 2, Headers::OnRefusal));
+    let mut service = respond(stack).layer(tower::service_fn(move |_: Request<()>| {
+        let _ = client.handle().admit(1);
+        std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(Full::<
+            Bytes,
+        >::default(
+        ))))
+    }));
+    let mut ask = || {
+        finish_on(&time, service.call(Request::new(())))
+            .unwrap()
+            .unwrap()
+    };
+    for _ in 0..2 {
+        let answer = ask();
+        assert_eq!(answer.status(), 200);
+        let told = answer.headers()["ratelimit"].to_str().unwrap();
+        assert!(
+            told.contains("per address") && !told.contains("client"),
+            "{told}"
+        );
+    }
+    let refused = ask();
+    assert_eq!(refused.status(), 429);
+    let told = refused.headers()["ratelimit"].to_str().unwrap();
+    assert!(told.contains("per user"), "{told}");
+    let body = finish_on(&time, refused.into_body().collect())
+        .unwrap()
+        .unwrap()
+        .to_bytes();
+    let body = std::str::from_utf8(&body).unwrap();
+    assert!(
+        body.contains(r#""violated-policies":["per user"]"#),
+        "{body}"
+    );
 }
