@@ -96,6 +96,7 @@
 //! # Events
 //! `Rejected`, `Waited`, `Updated`, `CallbackPanicked`.
 
+mod buckets;
 mod future;
 mod handle;
 mod layer;

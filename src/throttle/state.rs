@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::buckets::{Bucket, Buckets};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
 use super::words::{Rules, Words, pack, unpack};
 use crate::clock::Tick;
@@ -14,7 +15,7 @@ use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::gcra::{Decision, Gcra, Level, Quota, Reservation};
-use crate::kernel::keyed::{Evict, Keyed, Overflow};
+use crate::kernel::keyed::{Keyed, Overflow};
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
 use crate::key::{KeyId, KeySpace, NoKey};
@@ -41,29 +42,6 @@ pub(super) struct State {
 }
 
 pooled!(State);
-
-#[derive(Debug)]
-pub(super) struct Buckets {
-    pub(super) space: KeySpace,
-    map: Keyed<Bucket>,
-    /// Shared by all keys that find no place.
-    overflow: Gcra,
-}
-
-/// The bucket of one key. It knows the quota in force because only that tells
-/// whether it is full.
-#[derive(Debug)]
-struct Bucket {
-    gcra: Gcra,
-    live: Arc<Words>,
-}
-
-impl Evict for Bucket {
-    fn try_retire(&self, now: Tick) -> bool {
-        let (quota, _) = unpack(self.live.load());
-        self.gcra.try_retire(&quota, now)
-    }
-}
 
 /// Which bucket a request draws from.
 #[derive(Debug, Clone, Copy)]
