@@ -42,6 +42,11 @@ fn is_covered(plan: Next, due: u64) -> bool {
 fn loom_wheel_arm_is_seen_or_rouses() {
     model(3, || {
         let alarm = Arc::new(Alarm::new(1));
+        // The plan for another timer, which is due now.
+        alarm
+            .arm(0, tick(8), tick(5), Waker::noop().clone())
+            .unwrap();
+        assert_eq!(drive(&alarm, tick(5)).0, Next::At(tick(8)));
         let arming = {
             let alarm = Arc::clone(&alarm);
             thread::spawn(move || {
