@@ -41,6 +41,7 @@ enum ReadyWait {
 }
 
 /// When a call must have ended.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     /// Nanoseconds, or none.
     pub(super) limit: u64,

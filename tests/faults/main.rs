@@ -12,7 +12,6 @@ mod support;
 
 mod a_contract;
 mod a_runtime;
-mod a_timers;
 mod a_wakers;
 mod b_policy;
 mod b_runtime;
@@ -22,3 +21,4 @@ mod d_limits;
 mod e_bodies;
 mod e_headers;
 mod k_composition;
+mod timers;

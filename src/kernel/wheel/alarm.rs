@@ -16,7 +16,7 @@ use crate::kernel::sync::{AtomicU64, Mutex, Ordering, Padded};
 const BATCH: usize = 32;
 /// Timers that are looked at in one turn, before others have theirs: the wakes
 /// of so many take well under a millisecond.
-const BUDGET: usize = 512;
+const BUDGET: usize = 256;
 
 /// What the driver does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,54 +1,21 @@
-//! Timers on real runtimes: those that end, stand still, block, or pause.
+//! Runtimes that end, stand still, or are blocked.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_keep::clock::{Clock, NoRuntime, Sleep};
+use tower_keep::clock::NoRuntime;
 use tower_keep::test_util::{CountingWaker, armed_timers};
 use tower_keep::timeout::{Policy, TimeoutLayer};
 use tower_keep::{Error, RejectionKind};
 
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn after(wait: Duration) -> Sleep {
-    let clock = Clock::default();
-    clock.sleep_until(clock.now().saturating_add(wait))
-}
-
-fn current_thread() -> Runtime {
-    Builder::new_current_thread().enable_time().build().unwrap()
-}
-
-fn paused() -> Runtime {
-    let mut builder = Builder::new_current_thread();
-    builder.enable_time().start_paused(true).build().unwrap()
-}
-
-/// Fails instead of hanging: a watch of the operating system's.
-fn within(limit: Duration, what: &str, work: impl FnOnce() + Send + 'static) {
-    let (done, ended) = std::sync::mpsc::channel::<()>();
-    let work = std::thread::spawn(move || {
-        work();
-        drop(done);
-    });
-    match ended.recv_timeout(limit) {
-        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("{what} takes too long"),
-        _ => work.join().unwrap(),
-    }
-}
-
-fn poll_once(sleep: &mut Sleep, waker: &Waker) -> Poll<Result<(), NoRuntime>> {
-    Pin::new(sleep).poll(&mut Context::from_waker(waker))
-}
+use super::{after, current_thread, ms, paused, poll_once, within};
 
 #[test]
 fn fault_014_a_timer_moves_when_its_runtime_ends() {
@@ -230,23 +197,6 @@ fn fault_025_no_timers_are_a_typed_refusal() {
     );
 }
 
-#[test]
-fn fault_015_the_last_waker_is_woken() {
-    paused().block_on(async {
-        let mut sleep = after(ms(10));
-        let (first, last) = (CountingWaker::new(), CountingWaker::new());
-        for waker in [&first, &first, &last, &first, &last] {
-            assert!(poll_once(&mut sleep, &waker.waker()).is_pending());
-        }
-        assert_eq!((first.kept(), last.kept()), (0, 1));
-        tokio::time::advance(ms(10)).await;
-        tokio::task::yield_now().await;
-        assert_eq!((first.wakes(), last.wakes()), (0, 1));
-        assert_eq!(poll_once(&mut sleep, &last.waker()), Poll::Ready(Ok(())));
-        assert_eq!(armed_timers(), 0);
-    });
-}
-
 /// Nobody is woken while nothing is armed, nor long before it is due.
 #[test]
 fn fault_017_an_idle_driver_sleeps() {
@@ -263,44 +213,6 @@ fn fault_017_an_idle_driver_sleeps() {
         tokio::time::sleep(ms(300)).await;
         let parked = parks() - before;
         assert!(parked <= 8, "woken {parked} times in 300 ms");
-    });
-}
-
-/// Paused time jumps to each timer, and to nothing else.
-#[test]
-fn fault_021_paused_time_is_exact() {
-    paused().block_on(async {
-        for wait in [
-            1,
-            2,
-            15,
-            16,
-            17,
-            999,
-            33_000,
-            3_600_000,
-            31_536_000_000,
-            94_608_000_000,
-        ] {
-            let start = Instant::now();
-            after(ms(wait)).await.unwrap();
-            assert_eq!(start.elapsed(), ms(wait));
-        }
-        // Many at once, armed in no order.
-        let start = Instant::now();
-        let sleeps: Vec<_> = (0..1_000_u64)
-            .map(|n| {
-                let wait = ms(n * 7_919 % 10_000 + 1);
-                tokio::spawn(async move {
-                    after(wait).await.unwrap();
-                    assert_eq!(start.elapsed(), wait);
-                })
-            })
-            .collect();
-        for sleep in sleeps {
-            sleep.await.unwrap();
-        }
-        assert_eq!(armed_timers(), 0);
     });
 }
 
@@ -332,61 +244,6 @@ fn fault_021_each_runtime_has_its_own_time() {
         real.block_on(after(ms(1))).unwrap();
         for thread in threads {
             thread.join().unwrap();
-        }
-    });
-}
-
-#[test]
-fn fault_019_time_leaps() {
-    paused().block_on(async {
-        let mut near = after(ms(1));
-        let mut years = after(Duration::from_secs(50 * 31_536_000));
-        let mut never = after(Duration::MAX);
-        let waker = CountingWaker::new();
-        for sleep in [&mut near, &mut years, &mut never] {
-            assert!(poll_once(sleep, &waker.waker()).is_pending());
-        }
-        tokio::time::advance(Duration::from_secs(100 * 31_536_000)).await;
-        tokio::task::yield_now().await;
-        assert_eq!(waker.wakes(), 2);
-        assert_eq!(poll_once(&mut near, Waker::noop()), Poll::Ready(Ok(())));
-        assert_eq!(poll_once(&mut years, Waker::noop()), Poll::Ready(Ok(())));
-        assert!(poll_once(&mut never, Waker::noop()).is_pending());
-        assert_eq!(armed_timers(), 0);
-    });
-}
-
-/// A response on the very tick of the timeout is in time.
-#[test]
-fn fault_007_the_response_wins_the_tick() {
-    paused().block_on(async {
-        let layer = TimeoutLayer::new(Policy::attempt(ms(10)).unwrap());
-        let in_time = service_fn(|wait: Duration| async move {
-            tokio::time::sleep(wait).await;
-            Ok::<_, Error<()>>(())
-        });
-        for _ in 0..100 {
-            let service = layer.layer(in_time);
-            service.clone().oneshot(ms(10)).await.unwrap();
-            assert!(service.oneshot(ms(11)).await.is_err());
-        }
-    });
-}
-
-/// Dropped after any number of polls, it leaves nothing.
-#[test]
-fn fault_001_a_timer_is_dropped_at_any_poll() {
-    paused().block_on(async {
-        for polls in 0..4 {
-            let waker = CountingWaker::new();
-            let mut sleep = after(ms(2));
-            for _ in 0..polls {
-                let _ = poll_once(&mut sleep, &waker.waker());
-                tokio::time::advance(ms(1)).await;
-            }
-            drop(sleep);
-            assert_eq!(armed_timers(), 0, "after {polls} polls");
-            assert_eq!(waker.kept(), 0);
         }
     });
 }
