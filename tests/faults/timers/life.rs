@@ -55,6 +55,8 @@ fn fault_014_a_runtime_stands_still() {
             });
             let running = current_thread();
             running.block_on(after(ms(30))).unwrap();
+        let task = running.spawn(after(ms(30)));
+        running.block_on(task).unwrap().unwrap();
 
             // Nor does one that has been polled there before.
             let mut moves = after(ms(60));
