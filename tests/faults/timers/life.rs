@@ -54,9 +54,9 @@ fn fault_014_a_runtime_stands_still() {
                 assert_eq!(armed_timers(), 2);
             });
             let running = current_thread();
-            running.block_on(after(ms(30))).unwrap();
-        let task = running.spawn(after(ms(30)));
+            let task = running.spawn(after(ms(30)));
         running.block_on(task).unwrap().unwrap();
+        running.block_on(after(ms(30))).unwrap();
 
             // Nor does one that has been polled there before.
             let mut moves = after(ms(60));
