@@ -220,3 +220,24 @@ pub(crate) fn armed() -> usize {
     let alarm = handle.and_then(|handle| alarms::find(handle.id()));
     alarm.map_or(0, |alarm| alarm.armed())
 }
+
+#[cfg(all(test, not(keep_loom)))]
+mod tests {
+    use super::*;
+
+    /// A process may make runtimes again and again.
+    #[test]
+    fn nothing_is_kept_of_a_runtime_that_has_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let id = runtime.handle().id();
+        let alarm = runtime.block_on(async { settle() }).unwrap();
+        assert!(alarms::find(id).is_some());
+        drop(runtime);
+        assert!(alarms::find(id).is_none());
+        HOME.with(RefCell::take);
+        assert_eq!(Arc::strong_count(&alarm), 1);
+    }
+}
