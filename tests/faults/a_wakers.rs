@@ -248,3 +248,47 @@ fn fault_018_first_come_first_served() {
     drop((heavy, behind));
     handle.assert_quiet();
 }
+
+#[test]
+fn fault_018_a_waiter_above_a_lowered_limit_holds_up_nobody() {
+    let time = ManualClock::new();
+    let setup = tower_keep::Setup::new().with_clock(time.clock());
+    let handle = BulkheadLayer::with(permits(10), setup).handle();
+    let held: Vec<_> = (0..5).map(|_| handle.admit().unwrap()).collect();
+    let mut heavy = Hand::new(handle.acquire_weighted(8));
+    let mut light = Hand::new(handle.acquire());
+    assert!(heavy.poll().is_pending() && light.poll().is_pending());
+    handle.update(permits(6));
+    assert_eq!((heavy.wakes(), light.wakes()), (1, 1));
+    let Poll::Ready(Err(refused)) = heavy.poll() else {
+        panic!("it waits for what it can never have");
+    };
+    assert_eq!(refused.kind(), RejectionKind::Full);
+    assert!(matches!(light.poll(), Poll::Ready(Ok(_))));
+    assert_eq!((handle.rejected(), handle.waiting()), (1, 0));
+    drop((held, light));
+    handle.assert_quiet();
+}
+
+#[test]
+fn fault_009_a_wait_that_has_ended_asks_and_counts_no_more() {
+    let time = ManualClock::new();
+    let setup = tower_keep::Setup::new().with_clock(time.clock());
+    let handle = BulkheadLayer::with(permits(1), setup).handle();
+    let held = handle.admit().unwrap();
+    let mut waiters: Vec<_> = (0..2).map(|_| Hand::new(handle.acquire())).collect();
+    assert!(waiters.iter_mut().all(|w| w.poll().is_pending()));
+    drop(held);
+    let permit = waiters[0].poll();
+    assert!(permit.is_ready());
+    time.advance(secs(2));
+    assert!(waiters[1].poll().is_ready());
+    assert_eq!((handle.rejected(), time.armed()), (1, 0));
+    for _ in 0..2 {
+        assert!(waiters.iter_mut().all(|w| w.poll().is_pending()));
+        time.advance(secs(10));
+    }
+    assert_eq!((handle.rejected(), time.armed()), (1, 0));
+    drop(permit);
+    handle.assert_quiet();
+}
