@@ -152,8 +152,15 @@ impl Core {
     }
 }
 
+/// Runs foreign code whose panic is nobody's affair here.
+pub(super) fn quietly(f: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+        drop_quietly(panic);
+    }
+}
+
 /// Dropping what somebody panicked with can panic once more.
-pub(super) fn drop_quietly(panic: Box<dyn std::any::Any + Send>) {
+fn drop_quietly(panic: Box<dyn std::any::Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         // This one is not worth a third try: leak it.
         Box::leak(again);

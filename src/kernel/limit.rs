@@ -13,10 +13,9 @@
 //! the order of that stripe and sees the other: no wake-up is lost, and no
 //! permit escapes a debt. `loom_limit.rs` explores this.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
-use super::core::drop_quietly;
+use super::core::quietly;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Padded, ids, stripes};
 pub use super::wait_queue::WaitKey;
 use super::wait_queue::{Left, WaitQueue};
@@ -51,9 +50,7 @@ type Wakes = [Option<Waker>; WAKES];
 /// A waker that panics must not cost those behind it their wake-ups, nor a drop
 /// its end.
 fn wake_quietly(waker: Waker) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        drop_quietly(panic);
-    }
+    quietly(|| waker.wake());
 }
 
 impl Limit {
