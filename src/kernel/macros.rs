@@ -9,7 +9,7 @@ macro_rules! wraps_service {
                 self.inner.get_ref()
             }
 
-            /// The wrapped service, to change it.
+            /// The wrapped service, to change it. It counts as not ready afterwards.
             pub fn get_mut(&mut self) -> &mut S {
                 self.inner.get_mut()
             }

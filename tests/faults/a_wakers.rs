@@ -292,3 +292,47 @@ fn fault_009_a_wait_that_has_ended_asks_and_counts_no_more() {
     drop(permit);
     handle.assert_quiet();
 }
+
+#[test]
+fn fault_010_a_call_that_panics_after_a_wait() {
+    let rig = Rig::new(|s| {
+        let layer = BulkheadLayer::with(permits(1), s).queued();
+        let handle = layer.handle();
+        (layer, handle)
+    });
+    let held = rig.handle.admit().unwrap();
+    rig.script.then_call(Call::never().panic_in_call());
+    let mut waiter = Hand::new(rig.service.clone().call(request("a")));
+    assert!(waiter.poll().is_pending());
+    drop(held);
+    let panics = std::panic::AssertUnwindSafe(|| waiter.poll().is_pending());
+    assert!(std::panic::catch_unwind(panics).is_err());
+    for _ in 0..3 {
+        assert!(waiter.poll().is_pending());
+        rig.time.advance(secs(10));
+    }
+    assert_eq!((rig.handle.rejected(), rig.time.armed()), (0, 0));
+    rig.assert_quiet();
+}
+
+#[test]
+fn fault_008_a_service_that_was_replaced_is_asked_anew() {
+    macro_rules! asks {
+        ($layer:expr) => {{
+            let mut rig = Rig::new(|s| {
+                let layer = $layer(s);
+                let handle = layer.handle();
+                (layer, handle)
+            });
+            assert!(poll_ready(&mut rig.service).is_ready());
+            let fresh = rig.service.get_ref().clone();
+            *rig.service.get_mut() = fresh;
+            assert!(Hand::new(rig.service.call(request("a"))).poll().is_ready());
+            // The probe tells whether it was called unready.
+            rig.assert_quiet();
+        }};
+    }
+    asks!(|s| TimeoutLayer::with(timeouts(), s));
+    asks!(|s| BulkheadLayer::with(permits(1), s));
+    asks!(|s| ThrottleLayer::with(rate(1), s));
+}
