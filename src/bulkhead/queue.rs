@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use super::future::BulkheadFuture;
 use super::handle::Permit;
-use super::state::State;
+use super::state::{State, Token};
 use crate::classify::Classify;
 use crate::clock::{Sleep, Tick};
 use crate::deadline::Deadline;
@@ -49,18 +49,33 @@ impl Place {
         }
     }
 
-    /// A permit; or `Full` if the limit no longer allows one of this weight.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Full>> {
+    /// A permit, or why there will be none.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, RejectionKind>> {
         let Some(key) = self.key else {
             return Poll::Pending;
         };
-        let result = ready!(self.state.limit.poll_acquired(key, cx));
+        let admitted = match self.state.limit.poll_acquired(key, cx) {
+            Poll::Ready(Ok(())) => Ok(Token {
+                permits: self.permits,
+            }),
+            // The limit no longer allows one of this weight.
+            Poll::Ready(Err(Full)) => Err(RejectionKind::Full),
+            // After the queue's lock: an order that came before it is seen here,
+            // one that comes later wakes.
+            Poll::Pending if self.state.core.is_overruled() => {
+                self.leave();
+                self.state.try_admit(self.permits)
+            }
+            Poll::Pending => return Poll::Pending,
+        };
         self.key = None;
-        result?;
-        // From here the permits are the token's: nothing below may lose it.
-        let wait = self.state.core.clock().now().saturating_since(self.since);
-        let token = self.state.waited(self.permits, wait);
-        Poll::Ready(Ok(Permit::new(&self.state, token)))
+        Poll::Ready(admitted.map(|token| {
+            // From here the permits are the token's: nothing below may lose it.
+            let permit = Permit::new(&self.state, token);
+            let now = self.state.core.clock().now();
+            self.state.waited(now.saturating_since(self.since));
+            permit
+        }))
     }
 
     fn leave(&mut self) {
@@ -149,8 +164,7 @@ impl Future for Wait {
             } => {
                 // The permit first: one that comes on the last tick counts.
                 match place.poll(cx) {
-                    Poll::Ready(Ok(permit)) => Ok(permit),
-                    Poll::Ready(Err(Full)) => Err(place.state.reject(RejectionKind::Full)),
+                    Poll::Ready(result) => result.map_err(|kind| place.state.reject(kind)),
                     Poll::Pending => {
                         if timer.is_none() {
                             timer.set(Some(place.state.core.clock().sleep_until(*due)));

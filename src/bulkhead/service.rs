@@ -11,7 +11,6 @@ use super::queue::{Place, QueueFuture, Wait};
 use super::state::State;
 use crate::classify::{Classify, ErrorsOnly};
 use crate::error::{AsRejection, RejectionKind};
-use crate::kernel::limit::Full;
 use crate::kernel::macros::wraps_service;
 use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
@@ -182,9 +181,8 @@ where
         if let Reserved::Place(place) = &mut self.reserved {
             self.reserved = match ready!(place.poll(cx)) {
                 Ok(permit) => Reserved::Permit(permit),
-                // A permit of one is never above the limit; if it were, `call`
-                // would say so.
-                Err(Full) => Reserved::Nothing,
+                // As above.
+                Err(_) => Reserved::Nothing,
             };
         }
         Poll::Ready(Ok(()))

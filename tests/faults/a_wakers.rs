@@ -7,7 +7,7 @@ use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, drop_at, finish_on};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
-use tower_keep::{AsRejection, RejectionKind};
+use tower_keep::{AsRejection, Override, RejectionKind};
 
 use crate::support::cases::{Rig, permits, rate, timeouts};
 use crate::support::watched::Watched;
@@ -335,4 +335,67 @@ fn fault_008_a_service_that_was_replaced_is_asked_anew() {
     asks!(|s| TimeoutLayer::with(timeouts(), s));
     asks!(|s| BulkheadLayer::with(permits(1), s));
     asks!(|s| ThrottleLayer::with(rate(1), s));
+}
+
+#[test]
+fn fault_018_an_order_reaches_those_who_wait() {
+    let time = ManualClock::new();
+    for (order, refused) in [
+        (Override::Bypass, None),
+        (Override::Close, Some(RejectionKind::Closed)),
+    ] {
+        let setup = || tower_keep::Setup::new().with_clock(time.clock());
+        let handle = BulkheadLayer::with(permits(2), setup()).handle();
+        let held = handle.admit().unwrap();
+        let mut waiters: Vec<_> = (0..20)
+            .map(|_| Hand::new(handle.acquire_weighted(2)))
+            .collect();
+        assert!(waiters.iter_mut().all(|w| w.poll().is_pending()));
+        handle.set_override(Override::None);
+        assert!(
+            waiters.iter().all(|w| w.wakes() == 0),
+            "nothing was ordered"
+        );
+        // Taken back before anybody has looked: all keep their places.
+        handle.set_override(order);
+        handle.set_override(Override::None);
+        assert!(waiters.iter().all(|w| w.wakes() == 1));
+        assert!(waiters.iter_mut().all(|w| w.poll().is_pending()));
+        assert_eq!(handle.waiting(), 20);
+        handle.set_override(order);
+        assert!(waiters.iter().all(|w| w.wakes() == 2), "{order:?}");
+        let ends: Vec<_> = waiters.iter_mut().map(Hand::poll).collect();
+        for end in &ends {
+            let Poll::Ready(end) = end else {
+                panic!("it waits on under {order:?}");
+            };
+            assert_eq!(end.as_ref().err().map(|r| r.kind()), refused);
+        }
+        let snapshot = handle.snapshot();
+        let (bypassed, rejected) = if refused.is_none() { (20, 0) } else { (0, 20) };
+        assert_eq!((snapshot.bypassed, snapshot.rejected), (bypassed, rejected));
+        assert_eq!(snapshot.waiting, 0);
+        drop((ends, held));
+        handle.assert_quiet();
+
+        // In `poll_ready` it is never an error.
+        let rig = Rig::new(|s| {
+            let layer = BulkheadLayer::with(permits(1), s).backpressure();
+            let handle = layer.handle();
+            (layer, handle)
+        });
+        let held = rig.handle.admit().unwrap();
+        let mut clone = rig.service.clone();
+        let mut ready = Hand::new(readiness(&mut clone));
+        assert!(ready.poll().is_pending());
+        rig.handle.set_override(order);
+        assert_eq!(ready.wakes(), 1);
+        assert_eq!(ready.poll(), Poll::Ready(Ok(())));
+        drop(ready);
+        let answer = Hand::new(clone.call(request("a"))).poll().map_ok(drop);
+        assert_eq!(kind(answer), refused);
+        assert_eq!(rig.watch.counts().calls, u64::from(refused.is_none()));
+        drop(held);
+        rig.assert_quiet();
+    }
 }
