@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Requests that [`Override::Bypass`](crate::Override::Bypass) let through.
     pub bypassed: u64,
+    /// Requests of a keyed throttle that had no key: with
+    /// [`MissingKey::Share`](super::MissingKey::Share) they share one bucket.
+    pub keyless: u64,
     /// Keys that have a bucket.
     pub keys: u64,
     /// Keys that can have one at once.
@@ -55,8 +58,9 @@ steers! {
     }
     {
         /// Under [`Override::Bypass`](crate::Override::Bypass) requests over the rate
-        /// are admitted and counted.
-        set_override
+        /// are admitted and counted. Requests that wait are let through or refused at
+        /// once, too.
+        set_override then recall
     }
 }
 

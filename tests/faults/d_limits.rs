@@ -1,5 +1,6 @@
 //! D. What a throttle grants, however it is asked.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Request;
@@ -240,4 +241,67 @@ fn fault_053_bypass_lets_a_bad_key_through() {
     assert_eq!(ask(), Ok(()));
     handle.set_override(Override::Close);
     assert_eq!(ask(), Err(RejectionKind::Closed));
+}
+
+#[test]
+fn fault_053_requests_without_a_key_are_counted() {
+    let time = ManualClock::new();
+    let by_key = key::value(|n: &Option<u32>| *n);
+    let layer = ThrottleLayer::keyed_with(rate(10), by_key, setup(&time));
+    let handle = layer.handle();
+    for request in [None, Some(1), None, Some(2)] {
+        handle.admit_for(&by_key, &request, 1).unwrap();
+    }
+    assert_eq!(handle.snapshot().keyless, 2);
+    let policy = rate(10).to_builder().missing_key(MissingKey::Refuse);
+    handle.update(policy.build().unwrap());
+    assert!(handle.admit_for(&by_key, &None, 1).is_err());
+    handle.set_override(Override::Bypass);
+    handle.admit_for(&by_key, &None, 1).unwrap();
+    assert_eq!(handle.snapshot().keyless, 4);
+}
+
+#[test]
+fn fault_048_an_order_reaches_those_who_wait() {
+    for (order, refused) in [
+        (Override::Bypass, None),
+        (Override::Close, Some(RejectionKind::Closed)),
+    ] {
+        let time = ManualClock::new();
+        let (probe, _, watch) = inner(&time);
+        let policy = rate(10).to_builder().burst(1).build().unwrap();
+        let layer = ThrottleLayer::with(policy, setup(&time)).waiting();
+        let handle = layer.handle();
+        handle.admit(1).unwrap();
+        let start = || Hand::new(layer.layer(probe.clone()).call(request("a")));
+        let mut waiting: Vec<_> = (0..5).map(|_| start()).collect();
+        // The last has not been polled when the order comes.
+        let polled =
+            |waiting: &mut [Hand<_>]| waiting[..4].iter_mut().all(|w| w.poll().is_pending());
+        assert!(polled(&mut waiting));
+        // Taken back before anybody has looked: the times stay as they were told.
+        handle.set_override(order);
+        handle.set_override(Override::None);
+        assert!(polled(&mut waiting));
+        handle.set_override(order);
+        assert!(waiting[..4].iter().all(|w| w.wakes() == 2), "{order:?}");
+        for call in &mut waiting {
+            let Poll::Ready(result) = call.poll() else {
+                panic!("it waits on under {order:?}");
+            };
+            let kind = result.err().map(|e| e.as_rejection().unwrap().kind());
+            assert_eq!(kind, refused);
+        }
+        let passed = if refused.is_none() { 5 } else { 0 };
+        let snapshot = handle.snapshot();
+        assert_eq!(watch.counts().calls, passed);
+        assert_eq!((snapshot.bypassed, snapshot.rejected), (passed, 5 - passed));
+        assert_eq!(
+            (snapshot.admitted, snapshot.waited, snapshot.cancelled),
+            (1, 0, 0)
+        );
+        drop(waiting);
+        assert_eq!(time.armed(), 0);
+        assert_eq!(handle.snapshot(), snapshot);
+    }
 }
