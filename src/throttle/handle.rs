@@ -52,8 +52,10 @@ pub struct Snapshot {
 steers! {
     State,
     {
-        /// What a bucket lacks is kept as a number of requests: the new rate refills
-        /// it, and nothing is given for the change. `max_keys` stays as it was.
+        /// What the common bucket has is kept, up to the new burst; what the bucket of
+        /// a key lacks is kept as a number of requests, up to the new burst if the
+        /// rate is another. The new rate refills them, and nothing is given for the
+        /// change. `max_keys` stays as it was.
         update
     }
     {

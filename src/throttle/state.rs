@@ -66,6 +66,10 @@ impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
         let (core, registry) = Core::new("throttle", setup);
         let live = Arc::new(Live::new([0; 7]));
+        // The policy was built, so its quota exists.
+        if let Ok(quota) = policy.quota(policy.max_wait) {
+            live.store(pack(quota, &policy));
+        }
         let state = Arc::new(Self {
             core,
             live,
@@ -81,16 +85,8 @@ impl State {
             recall: Arc::default(),
             policy: Mutex::new((policy, policy.max_wait)),
         });
-        state.publish(policy, policy.max_wait);
         enter(registry, state.core.id(), &state);
         Shared::from_arc(state)
-    }
-
-    fn publish(&self, policy: Policy, patience: Duration) {
-        // The policy was built, so its quota exists.
-        if let Ok(quota) = policy.quota(patience) {
-            self.live.store(pack(quota, &policy));
-        }
     }
 
     pub(super) fn update(&self, policy: Policy) {
@@ -99,9 +95,13 @@ impl State {
             let max_keys = slot.0.max_keys;
             slot.0 = Policy { max_keys, ..policy };
             slot.1 = slot.1.max(policy.max_wait);
-            self.publish(policy, slot.1);
-            let (quota, _) = unpack(self.live.load());
-            self.common.clamp(&quota, self.core.clock().now());
+            // As above.
+            if let Ok(quota) = policy.quota(slot.1) {
+                let (old, _) = unpack(self.live.load());
+                let publish = || self.live.store(pack(quota, &policy));
+                let now = self.core.clock().now();
+                self.common.change(&old, &quota, now, publish);
+            }
         }
         self.core.tell(Event::Updated);
     }

@@ -52,6 +52,39 @@ proptest! {
         }
     }
 
+    /// However the policy changes while time stands still: no more passes than
+    /// there was.
+    #[test]
+    fn fault_028_updates_mint_nothing(
+        first in 1_u32..100,
+        taken in 0_u32..100,
+        updates in prop::collection::vec((1_u32..2_000, 1_u32..200, 0_u32..20), 0..8),
+        wait in 0_u64..200,
+    ) {
+        let policy = |permits, burst| {
+            let policy = throttle::Policy::builder().rate(permits, secs(1)).burst(burst);
+            policy.max_wait(ms(wait.max(1))).build().unwrap()
+        };
+        let time = ManualClock::new();
+        let handle = ThrottleLayer::with(policy(10, first), setup(&time)).handle();
+        let take = |most| (0..most).take_while(|_| handle.admit(1).is_ok()).count();
+        let mut granted = take(taken);
+        for &(permits, burst, taken) in &updates {
+            handle.update(policy(permits, burst));
+            granted += take(taken);
+        }
+        handle.update(policy(10, first));
+        granted += take(1_000);
+        prop_assert!(granted <= first as usize, "{granted} of {first}");
+        if updates.iter().all(|&(_, burst, _)| burst >= first) {
+            // Another rate rounds down what is there.
+            prop_assert!(granted + updates.len() >= first as usize, "{granted} of {first}");
+        }
+        // Nor is there a debt: the next comes when one has been refilled.
+        time.advance(ms(100));
+        prop_assert!(handle.admit(1).is_ok());
+    }
+
     /// The wait of a refusal is exact to the nanosecond.
     #[test]
     fn fault_048_the_hint_is_exact(
