@@ -338,3 +338,45 @@ fn fault_048_an_order_reaches_those_who_wait() {
         assert_eq!(handle.snapshot(), snapshot);
     }
 }
+
+/// Keys that collide in a hash without a seed, or in its lowest or highest bits:
+/// each has a bucket of its own all the same, and in every layer elsewhere.
+#[test]
+fn fault_052_chosen_keys_do_not_meet_in_a_bucket() {
+    const KEYS: u64 = 4_096;
+    let families: [fn(u64) -> u64; 4] = [
+        |n| n,
+        |n| n << 52,
+        |n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        u64::reverse_bits,
+    ];
+    for family in families {
+        let time = ManualClock::new();
+        let policy = rate(1).to_builder().max_keys(2 * KEYS as usize);
+        let layer = ThrottleLayer::keyed_with(policy.build().unwrap(), by_number(), setup(&time));
+        let handle = layer.handle();
+        for n in 0..KEYS {
+            assert!(handle.admit_for(&by_number(), &family(n), 1).is_ok(), "{n}");
+        }
+        for n in 0..KEYS {
+            assert!(
+                handle.admit_for(&by_number(), &family(n), 1).is_err(),
+                "{n}"
+            );
+        }
+        let snapshot = handle.snapshot();
+        assert_eq!((snapshot.keys, snapshot.keys_overflowed), (KEYS, 0));
+    }
+    // The seed is a layer's own: what collides in one is of no use in another.
+    let shards = |space: &key::KeySpace| -> Vec<usize> {
+        let id = |n: u64| format!("{:?}", space.id(&by_number(), &n).unwrap());
+        let shard = |n| usize::from_str_radix(&id(n)[6..7], 16).unwrap();
+        (0..KEYS).map(shard).collect()
+    };
+    let (one, other) = (shards(&key::KeySpace::new()), shards(&key::KeySpace::new()));
+    let together = (0..one.len()).filter(|&n| one[n] == one[0]);
+    let mut spread = [0_usize; 16];
+    together.for_each(|n| spread[other[n]] += 1);
+    let (most, sum) = (spread.iter().max().unwrap(), spread.iter().sum::<usize>());
+    assert!(most * 16 <= 3 * sum, "{spread:?}");
+}
