@@ -7,7 +7,7 @@ use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::test_util::{Call, Hand, ManualClock};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
-use tower_keep::{AsRejection, Override, RejectionKind};
+use tower_keep::{AsRejection, Override, Rejection, RejectionKind};
 
 use crate::support::cases::{Rig, permits, rate, timeouts};
 use crate::support::watched::Watched;
@@ -133,7 +133,7 @@ fn fault_018_an_order_reaches_those_who_wait() {
             let Poll::Ready(end) = end else {
                 panic!("it waits on under {order:?}");
             };
-            assert_eq!(end.as_ref().err().map(|r| r.kind()), refused);
+            assert_eq!(end.as_ref().err().map(Rejection::kind), refused);
         }
         let snapshot = handle.snapshot();
         let (bypassed, rejected) = if refused.is_none() { (20, 0) } else { (0, 20) };

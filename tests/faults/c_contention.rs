@@ -157,7 +157,7 @@ fn fault_035_a_call_ends_exactly_once() {
 
 #[test]
 fn fault_036_sums_over_threads_are_exact() {
-    const EACH: u64 = 20_000;
+    const EACH: u64 = 100_000;
     let time = ManualClock::new();
     let handle = BulkheadLayer::with(permits(u32::MAX), setup(&time)).handle();
     on_threads(16, |_| {
