@@ -63,8 +63,9 @@ steers! {
     }
     {
         /// Under [`Override::Bypass`](crate::Override::Bypass) calls beyond the limit
-        /// are admitted and counted.
-        set_override
+        /// are admitted and counted. Callers in the queue are let through or refused
+        /// at once, too.
+        set_override then recall
     }
 }
 

@@ -10,12 +10,12 @@ use tower_service::Service;
 
 use super::future::BulkheadFuture;
 use super::handle::Permit;
-use super::state::State;
+use super::state::{State, Token};
 use crate::classify::Classify;
 use crate::clock::{Sleep, Tick};
 use crate::deadline::Deadline;
 use crate::error::{AsRejection, Rejection, RejectionKind};
-use crate::kernel::limit::WaitKey;
+use crate::kernel::limit::{Full, WaitKey};
 use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
 use crate::release::Release;
@@ -38,33 +38,44 @@ impl Place {
         length: u32,
         since: Tick,
     ) -> Result<Self, Rejection> {
-        // More than the limit would block everybody behind it for nothing.
-        let key = if permits > state.limit.limit() {
-            None
-        } else {
-            state.limit.enqueue(permits, length).ok()
-        };
-        match key {
-            Some(_) => Ok(Self {
+        match state.limit.enqueue(permits, length) {
+            Ok(key) => Ok(Self {
                 state: state.clone(),
-                key,
+                key: Some(key),
                 permits,
                 since,
             }),
-            None => Err(state.reject(RejectionKind::Full)),
+            Err(Full) => Err(state.reject(RejectionKind::Full)),
         }
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+    /// A permit, or why there will be none.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, RejectionKind>> {
         let Some(key) = self.key else {
             return Poll::Pending;
         };
-        ready!(self.state.limit.poll_acquired(key, cx));
+        let admitted = match self.state.limit.poll_acquired(key, cx) {
+            Poll::Ready(Ok(())) => Ok(Token {
+                permits: self.permits,
+            }),
+            // The limit no longer allows one of this weight.
+            Poll::Ready(Err(Full)) => Err(RejectionKind::Full),
+            // After the queue's lock: an order that came before it is seen here,
+            // one that comes later wakes.
+            Poll::Pending if self.state.core.is_overruled() => {
+                self.leave();
+                self.state.try_admit(self.permits)
+            }
+            Poll::Pending => return Poll::Pending,
+        };
         self.key = None;
-        // From here the permits are the token's: nothing below may lose it.
-        let wait = self.state.core.clock().now().saturating_since(self.since);
-        let token = self.state.waited(self.permits, wait);
-        Poll::Ready(Permit::new(&self.state, token))
+        Poll::Ready(admitted.map(|token| {
+            // From here the permits are the token's: nothing below may lose it.
+            let permit = Permit::new(&self.state, token);
+            let now = self.state.core.clock().now();
+            self.state.waited(now.saturating_since(self.since));
+            permit
+        }))
     }
 
     fn leave(&mut self) {
@@ -139,11 +150,11 @@ impl Wait {
 impl Future for Wait {
     type Output = Result<Permit, Rejection>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = match self.as_mut().project() {
             WaitProj::Decided { result } => match result.take() {
-                Some(result) => Poll::Ready(result),
-                None => Poll::Pending,
+                Some(result) => result,
+                None => return Poll::Pending,
             },
             WaitProj::Queued {
                 place,
@@ -152,23 +163,28 @@ impl Future for Wait {
                 mut timer,
             } => {
                 // The permit first: one that comes on the last tick counts.
-                if let Poll::Ready(permit) = place.poll(cx) {
-                    return Poll::Ready(Ok(permit));
+                match place.poll(cx) {
+                    Poll::Ready(result) => result.map_err(|kind| place.state.reject(kind)),
+                    Poll::Pending => {
+                        if timer.is_none() {
+                            timer.set(Some(place.state.core.clock().sleep_until(*due)));
+                        }
+                        let Some(sleep) = timer.as_mut().as_pin_mut() else {
+                            return Poll::Pending;
+                        };
+                        let kind = match ready!(sleep.poll(cx)) {
+                            Ok(()) => *late,
+                            Err(_) => RejectionKind::NoRuntime,
+                        };
+                        place.leave();
+                        Err(place.state.reject(kind))
+                    }
                 }
-                if timer.is_none() {
-                    timer.set(Some(place.state.core.clock().sleep_until(*due)));
-                }
-                let Some(sleep) = timer.as_mut().as_pin_mut() else {
-                    return Poll::Pending;
-                };
-                let kind = match ready!(sleep.poll(cx)) {
-                    Ok(()) => *late,
-                    Err(_) => RejectionKind::NoRuntime,
-                };
-                place.leave();
-                Poll::Ready(Err(place.state.reject(kind)))
             }
-        }
+        };
+        // Polled again, it neither asks nor counts again.
+        self.set(Self::Decided { result: None });
+        Poll::Ready(result)
     }
 }
 

@@ -179,8 +179,11 @@ where
             };
         }
         if let Reserved::Place(place) = &mut self.reserved {
-            let permit = ready!(place.poll(cx));
-            self.reserved = Reserved::Permit(permit);
+            self.reserved = match ready!(place.poll(cx)) {
+                Ok(permit) => Reserved::Permit(permit),
+                // As above.
+                Err(_) => Reserved::Nothing,
+            };
         }
         Poll::Ready(Ok(()))
     }

@@ -46,7 +46,7 @@ pooled!(State);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token {
     /// Permits; 0 for a call that an operator let through beside the limit.
-    permits: u32,
+    pub(super) permits: u32,
 }
 
 impl State {
@@ -105,11 +105,17 @@ impl State {
         self.core.reject(Rejection::before(kind, self.core.id()))
     }
 
-    /// The token of permits that came through the queue.
-    pub(super) fn waited(&self, permits: u32, wait: Duration) -> Token {
+    /// Counts and tells an admission that had to wait.
+    pub(super) fn waited(&self, wait: Duration) {
         self.counters.add(WAITED, 1);
         self.core.tell(Event::Waited(wait));
-        Token { permits }
+    }
+
+    /// Wakes who waits for a permit, if there is an order to obey.
+    pub(super) fn recall(&self) {
+        if self.core.is_overruled() {
+            self.limit.wake_all();
+        }
     }
 
     /// The queue's length and its longest wait.

@@ -10,10 +10,11 @@ pub mod problem;
 pub mod quota;
 pub(crate) mod report;
 mod respond;
+mod unlift;
 
 pub use self::answer::response_to;
 pub use self::body::TrackedBody;
 pub use self::respond::{
-    NoBody, Other, Pass, ProblemBody, RejectBody, Respond, RespondFuture, Responding, Split,
-    Unlift, respond, respond_or,
+    NoBody, ProblemBody, RejectBody, Respond, RespondFuture, Responding, respond, respond_or,
 };
+pub use self::unlift::{Other, Pass, Split, Unlift};

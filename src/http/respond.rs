@@ -10,13 +10,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::answer;
 use super::report::Report;
-use crate::error::{AsRejection, Error, Rejection};
+use super::unlift::{Other, Pass, Split, Unlift};
+use crate::error::Rejection;
 use crate::lift::Lift;
 
 /// Wraps a whole stack, so that its refusals become responses and the service
@@ -71,10 +73,13 @@ pub fn respond<L>(stack: L) -> Responding<L, ProblemBody> {
 ///     .layer(tower_keep::respond_or(stack, answer));
 /// # Ok::<(), tower_keep::PolicyError>(())
 /// ```
-pub fn respond_or<L, F>(stack: L, f: F) -> Responding<L, ProblemBody, Other<F>> {
+pub fn respond_or<L, F, E, B>(stack: L, f: F) -> Responding<L, ProblemBody, Other<F, B>>
+where
+    F: Fn(E) -> Response<B>,
+{
     Responding {
         stack,
-        other: Other(f),
+        other: Other::new(f),
         body: PhantomData,
     }
 }
@@ -124,12 +129,12 @@ where
     }
 }
 
-impl<S, L, M, F> Layer<S> for Responding<L, M, Other<F>>
+impl<S, L, M, F, B> Layer<S> for Responding<L, M, Other<F, B>>
 where
     L: Layer<S>,
     F: Clone,
 {
-    type Service = Respond<L::Service, M, Other<F>>;
+    type Service = Respond<L::Service, M, Other<F, B>, Response<B>>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Respond::new(self.stack.layer(inner), self.other.clone())
@@ -174,63 +179,6 @@ impl<B: Default> RejectBody<B> for NoBody {
     const WITH_CONTENT: bool = false;
 }
 
-/// What an error of the stack is.
-#[derive(Debug)]
-pub enum Split<B, E> {
-    /// A refusal of a layer.
-    Rejected(Rejection),
-    /// Something that has an answer already.
-    Answered(Response<B>),
-    /// The service's own error, which goes on.
-    Failed(E),
-}
-
-/// Tells refusals from other errors: [`Pass`] or [`Other`].
-#[diagnostic::on_unimplemented(
-    message = "`respond` cannot tell what to answer to the error `{E}` of this stack",
-    note = "for a stack that holds other people's layers: `tower_keep::respond_or(stack, |error| response)`"
-)]
-pub trait Unlift<E, B> {
-    /// The error that is left.
-    type Error;
-    /// Takes an error apart.
-    fn unlift(&self, error: E) -> Split<B, Self::Error>;
-}
-
-/// The service's own errors stay errors.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Pass;
-
-impl<E, B> Unlift<Error<E>, B> for Pass {
-    type Error = E;
-    fn unlift(&self, error: Error<E>) -> Split<B, E> {
-        match error {
-            Error::Rejected(rejection) => Split::Rejected(rejection),
-            Error::Inner(error) => Split::Failed(error),
-        }
-    }
-}
-
-/// Other errors become responses: made by [`respond_or`].
-#[derive(Clone, Copy)]
-pub struct Other<F>(F);
-
-impl<F> fmt::Debug for Other<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Other")
-    }
-}
-
-impl<E: AsRejection, B, F: Fn(E) -> Response<B>> Unlift<E, B> for Other<F> {
-    type Error = Infallible;
-    fn unlift(&self, error: E) -> Split<B, Infallible> {
-        match error.as_rejection() {
-            Some(rejection) => Split::Rejected(rejection),
-            None => Split::Answered((self.0)(error)),
-        }
-    }
-}
-
 /// Turns refusals into responses. See [`respond`], which makes it.
 ///
 /// | refusal | HTTP | gRPC |
@@ -252,38 +200,47 @@ impl<E: AsRejection, B, F: Fn(E) -> Response<B>> Unlift<E, B> for Other<F> {
 /// # Cost
 /// It reads the request's content type and opens a scope for reports; a request
 /// that passes allocates nothing here.
-pub struct Respond<S, M = ProblemBody, O = Pass> {
+pub struct Respond<S, M = ProblemBody, O = Pass, A = Infallible> {
     inner: S,
     other: O,
-    /// A refusal that came as a readiness error waits for its request.
-    refused: Option<Rejection>,
+    /// What answers the next call, since the service failed before it.
+    early: Option<Early<A>>,
     body: PhantomData<fn() -> M>,
 }
 
-impl<S, M, O> Respond<S, M, O> {
+/// The answer to an error of readiness, which waits for its request.
+enum Early<A> {
+    Rejected(Rejection),
+    // Boxed: it is rare, and would make every future larger. Nobody locks it: a
+    // body need not be `Sync`, but a service must.
+    Answered(Box<Mutex<A>>),
+}
+
+impl<S, M, O, A> Respond<S, M, O, A> {
     fn new(inner: S, other: O) -> Self {
         Self {
             inner,
             other,
-            refused: None,
+            early: None,
             body: PhantomData,
         }
     }
 }
 
-impl<S: Clone, M, O: Clone> Clone for Respond<S, M, O> {
+/// A clone has not failed yet.
+impl<S: Clone, M, O: Clone, A> Clone for Respond<S, M, O, A> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.other.clone())
     }
 }
 
-impl<S: fmt::Debug, M, O> fmt::Debug for Respond<S, M, O> {
+impl<S: fmt::Debug, M, O, A> fmt::Debug for Respond<S, M, O, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Respond").field(&self.inner).finish()
     }
 }
 
-impl<S, M, O, Q, B> Service<Request<Q>> for Respond<S, M, O>
+impl<S, M, O, Q, B> Service<Request<Q>> for Respond<S, M, O, O::Answer>
 where
     S: Service<Request<Q>, Response = Response<B>>,
     M: RejectBody<B>,
@@ -291,29 +248,28 @@ where
 {
     type Response = Response<B>;
     type Error = O::Error;
-    type Future = RespondFuture<S::Future, M, O>;
+    type Future = RespondFuture<S::Future, M, O, O::Answer>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
-        match ready!(self.inner.poll_ready(cx)) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(error) => match self.other.unlift(error) {
-                Split::Failed(error) => Poll::Ready(Err(error)),
-                Split::Rejected(rejection) => {
-                    self.refused = Some(rejection);
-                    Poll::Ready(Ok(()))
-                }
-                // A response needs a request: until then the service counts as
-                // ready, and says so again when it is called.
-                Split::Answered(_) => Poll::Ready(Ok(())),
-            },
-        }
+        // What it says now counts, not what it said before.
+        self.early = None;
+        let Err(error) = ready!(self.inner.poll_ready(cx)) else {
+            return Poll::Ready(Ok(()));
+        };
+        // An answer needs a request: until then the service counts as ready.
+        self.early = Some(match self.other.unlift(error) {
+            Split::Failed(error) => return Poll::Ready(Err(error)),
+            Split::Rejected(rejection) => Early::Rejected(rejection),
+            Split::Answered(answer) => Early::Answered(Box::new(Mutex::new(answer))),
+        });
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let grpc = is_grpc(request.headers());
         let mut report = Report::default();
-        let state = match self.refused.take() {
-            Some(rejection) => State::Refused { rejection },
+        let state = match self.early.take() {
+            Some(early) => State::Early { early: Some(early) },
             None => State::Called {
                 future: report.collect(|| self.inner.call(request)),
             },
@@ -337,9 +293,9 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 pin_project! {
     /// The future of [`Respond`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct RespondFuture<F, M, O> {
+    pub struct RespondFuture<F, M, O, A> {
         #[pin]
-        state: State<F>,
+        state: State<F, A>,
         other: O,
         grpc: bool,
         report: Report,
@@ -349,19 +305,20 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<F> {
+    enum State<F, A> {
         Called { #[pin] future: F },
-        Refused { rejection: Rejection },
+        // Used up by the answer.
+        Early { early: Option<Early<A>> },
     }
 }
 
-impl<F, M, O> fmt::Debug for RespondFuture<F, M, O> {
+impl<F, M, O, A> fmt::Debug for RespondFuture<F, M, O, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RespondFuture").finish_non_exhaustive()
     }
 }
 
-impl<F, M, O, B, E> Future for RespondFuture<F, M, O>
+impl<F, M, O, B, E> Future for RespondFuture<F, M, O, O::Answer>
 where
     F: Future<Output = Result<Response<B>, E>>,
     M: RejectBody<B>,
@@ -372,10 +329,18 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let split = match this.state.project() {
-            StateProj::Refused { rejection } => Split::Rejected(*rejection),
+            StateProj::Early { early } => match early.take() {
+                Some(Early::Rejected(rejection)) => Split::Rejected(rejection),
+                Some(Early::Answered(answer)) => Split::Answered(O::response(answer.into_inner())),
+                None => return Poll::Pending,
+            },
             StateProj::Called { future } => match ready!(this.report.collect(|| future.poll(cx))) {
                 Ok(response) => Split::Answered(response),
-                Err(error) => this.other.unlift(error),
+                Err(error) => match this.other.unlift(error) {
+                    Split::Answered(answer) => Split::Answered(O::response(answer)),
+                    Split::Rejected(rejection) => Split::Rejected(rejection),
+                    Split::Failed(error) => Split::Failed(error),
+                },
             },
         };
         Poll::Ready(match split {

@@ -152,6 +152,13 @@ impl Core {
     }
 }
 
+/// Runs foreign code whose panic is nobody's affair here.
+pub(super) fn quietly(f: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+        drop_quietly(panic);
+    }
+}
+
 /// Dropping what somebody panicked with can panic once more.
 pub(crate) fn drop_quietly(panic: Box<dyn std::any::Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {

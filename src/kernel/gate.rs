@@ -7,9 +7,12 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::core::quietly;
+
 pin_project! {
     /// Resolves to what the inner future does, or to the refusal. It drops the
-    /// inner future as soon as that is done; polled again, it stays pending.
+    /// inner future as soon as that has ended, by a panic too; polled again, it
+    /// stays pending.
     #[must_use = "futures do nothing unless polled"]
     pub struct Gate<F, E> {
         #[pin]
@@ -56,17 +59,38 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let result = match this.state.as_mut().project() {
-            StateProj::Open { future } => std::task::ready!(future.poll(cx)),
-            StateProj::Refused { error } => match error.take() {
-                Some(error) => Err(error),
-                None => return Poll::Pending,
-            },
-            StateProj::Done => return Poll::Pending,
+        let mut polling = Polling {
+            state: self.project().state,
+            unwinds: true,
         };
-        this.state.set(State::Done);
-        Poll::Ready(result)
+        let poll = match polling.state.as_mut().project() {
+            StateProj::Open { future } => future.poll(cx),
+            StateProj::Refused { error } => error
+                .take()
+                .map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+            StateProj::Done => Poll::Pending,
+        };
+        polling.unwinds = false;
+        if poll.is_ready() {
+            polling.state.set(State::Done);
+        }
+        poll
+    }
+}
+
+/// A poll that is under way.
+struct Polling<'a, F, E> {
+    state: Pin<&'a mut State<F, E>>,
+    unwinds: bool,
+}
+
+impl<F, E> Drop for Polling<'_, F, E> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.unwinds {
+            // A second panic, out of a drop, would abort the process.
+            quietly(|| self.state.set(State::Done));
+        }
     }
 }
 

@@ -151,15 +151,24 @@ impl Gcra {
         unlikely
     }
 
-    /// Lets go of what a bucket lacks beyond an empty one: for a burst that was
-    /// lowered at the same rate.
-    pub fn clamp(&self, quota: &Quota, now: Tick) {
-        let most = quota.units(now).saturating_add(quota.ahead);
-        while let Some(tat) = self.load(quota, now) {
-            if tat <= most || self.swap(tat, most) {
-                return;
+    /// Goes over to another quota, which `publish` puts in force meanwhile. What
+    /// the bucket has is kept, up to the new burst: a burst that is lowered leaves
+    /// no debt, and one that is raised again mints nothing.
+    pub fn change(&self, old: &Quota, new: &Quota, now: Tick, publish: impl FnOnce()) {
+        let lacks = loop {
+            match self.load(old, now) {
+                None => return publish(),
+                Some(tat) if self.swap(tat, BUSY) => break tat.saturating_sub(old.units(now)),
+                Some(_) => {}
             }
-        }
+        };
+        publish();
+        let (from, to) = (u128::from(old.cell.max(1)), u128::from(new.cell));
+        // Rounded down what it has, and up what was reserved beyond that.
+        let has = u128::from(old.full().saturating_sub(lacks)) * to / from;
+        let reserved = (u128::from(lacks.saturating_sub(old.full())) * to).div_ceil(from);
+        let full = u128::from(new.full());
+        self.enter(new, now, full - has.min(full) + reserved);
     }
 
     /// How full the bucket is at `now`; `None` if it was retired.
@@ -224,6 +233,11 @@ impl Gcra {
         // Rounded up: an update mints nothing.
         let lacks = u128::from(tat.saturating_sub(units(scale, now)));
         let lacks = (lacks * u128::from(quota.cell)).div_ceil(cell);
+        self.enter(quota, now, lacks);
+    }
+
+    /// Ends what began with `BUSY`: the bucket lacks so many units of `quota`.
+    fn enter(&self, quota: &Quota, now: Tick, lacks: u128) {
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead);
         let fresh = if lacks == 0 {
             0

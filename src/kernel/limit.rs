@@ -15,9 +15,10 @@
 
 use std::task::{Context, Poll, Waker};
 
+use super::core::quietly;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Padded, ids, stripes};
 pub use super::wait_queue::WaitKey;
-use super::wait_queue::WaitQueue;
+use super::wait_queue::{Left, WaitQueue};
 
 /// Who asks for a permit while others wait gets none: they were first.
 const WAITER: u64 = 1;
@@ -31,8 +32,7 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Limit {
     stripes: Box<[Padded<AtomicU64>]>,
-    /// `debt << 32 | waiters`, changed under the lock of `queue` only, but for
-    /// debts that a caller pays with the permit it has just taken.
+    /// `debt << 32 | waiters`, changed under the lock of `queue` only.
     cold: Padded<AtomicU64>,
     queue: Mutex<Queue>,
 }
@@ -46,6 +46,12 @@ struct Queue {
 /// Wakers are called after the lock is gone, a handful at a time.
 const WAKES: usize = 8;
 type Wakes = [Option<Waker>; WAKES];
+
+/// A waker that panics must not cost those behind it their wake-ups, nor a drop
+/// its end.
+fn wake_quietly(waker: Waker) {
+    quietly(|| waker.wake());
+}
 
 impl Limit {
     /// A limit of `limit` permits over the machine's number of stripes.
@@ -191,16 +197,18 @@ impl Limit {
         }
     }
 
-    /// Pays the debt, then serves who waits, first come first served.
+    /// Sends away who can never be served, pays the debt, and serves who waits,
+    /// first come first served.
     #[cold]
     fn settle<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) {
         loop {
             let mut wakes: Wakes = [const { None }; WAKES];
             let more = self.serve(&mut queue, &mut wakes);
             drop(queue);
-            for waker in wakes.iter_mut().filter_map(Option::take) {
-                waker.wake();
-            }
+            wakes
+                .iter_mut()
+                .filter_map(Option::take)
+                .for_each(wake_quietly);
             if !more {
                 return;
             }
@@ -210,15 +218,18 @@ impl Limit {
 
     /// One round under the lock; true if it stopped because `wakes` is full.
     fn serve(&self, queue: &mut Queue, wakes: &mut Wakes) -> bool {
-        let owed = self.cold.0.load(Ordering::Relaxed) / DEBT;
-        if owed > 0 {
-            let paid = self.scan(owed);
-            self.cold.0.fetch_sub(paid * DEBT, Ordering::AcqRel);
-            if paid < owed {
+        for wake in wakes {
+            // More than the limit, which was lowered meanwhile: nobody behind it
+            // would ever be served. What it has gathered is free again.
+            if queue.waiting.head_weight() > Some(queue.limit) {
+                let mut left = queue.waiting.refuse_head();
+                *wake = left.waker.take();
+                self.leave(&left);
+                continue;
+            }
+            if !self.pay_debt() {
                 return false;
             }
-        }
-        for wake in wakes {
             let Some(missing) = queue.waiting.head_needs() else {
                 return false;
             };
@@ -233,6 +244,29 @@ impl Limit {
             self.cold.0.fetch_sub(WAITER, Ordering::AcqRel);
         }
         true
+    }
+
+    /// Whether nothing is owed any more.
+    fn pay_debt(&self) -> bool {
+        let owed = self.cold.0.load(Ordering::Relaxed) / DEBT;
+        if owed == 0 {
+            return true;
+        }
+        let paid = self.scan(owed);
+        self.cold.0.fetch_sub(paid * DEBT, Ordering::AcqRel);
+        paid == owed
+    }
+
+    /// Somebody who waited has left, under the lock.
+    fn leave(&self, left: &Left) {
+        if left.was_waiting {
+            self.cold.0.fetch_sub(WAITER, Ordering::AcqRel);
+        }
+        if left.permits > 0 {
+            self.stripes[0]
+                .0
+                .fetch_add(u64::from(left.permits), Ordering::AcqRel);
+        }
     }
 
     /// Takes up to `want` permits by read-modify-writes, even from stripes that
@@ -263,10 +297,10 @@ impl Limit {
     /// Queues for `n` permits behind everybody who waits already.
     ///
     /// # Errors
-    /// [`Full`] if `max` callers wait already.
+    /// [`Full`] if `max` callers wait already, or `n` is above the limit.
     pub fn enqueue(&self, n: u32, max: u32) -> Result<WaitKey, Full> {
         let mut queue = self.queue.lock();
-        if queue.waiting.len() >= max {
+        if n > queue.limit || queue.waiting.len() >= max {
             return Err(Full);
         }
         let key = queue.waiting.push(n);
@@ -277,24 +311,33 @@ impl Limit {
 
     /// Whether the permits of `key` have arrived; then they are the caller's
     /// and the key is spent. Otherwise only the waker of the last poll is owed.
-    pub fn poll_acquired(&self, key: WaitKey, cx: &mut Context<'_>) -> Poll<()> {
-        let (poll, stale) = self.queue.lock().waiting.poll(key, cx.waker());
-        drop(stale);
-        poll
+    ///
+    /// # Errors
+    /// [`Full`] if the limit was lowered below what it waits for before its turn
+    /// had come; the key is spent.
+    pub fn poll_acquired(&self, key: WaitKey, cx: &mut Context<'_>) -> Poll<Result<(), Full>> {
+        // Cloned and dropped without the lock: both are foreign code.
+        let mut waker = None;
+        loop {
+            let poll = self.queue.lock().waiting.poll(key, cx.waker(), &mut waker);
+            match poll {
+                Some(poll) => return poll,
+                None => waker = Some(cx.waker().clone()),
+            }
+        }
+    }
+
+    /// Wakes all who wait; they keep their places.
+    pub fn wake_all(&self) {
+        let wakers = self.queue.lock().waiting.take_wakers();
+        wakers.into_iter().for_each(wake_quietly);
     }
 
     /// Gives up a place in the queue, or the permits if they have just arrived.
     pub fn cancel(&self, key: WaitKey) {
         let mut queue = self.queue.lock();
         let left = queue.waiting.cancel(key);
-        if left.was_waiting {
-            self.cold.0.fetch_sub(WAITER, Ordering::AcqRel);
-        }
-        if left.permits > 0 {
-            self.stripes[0]
-                .0
-                .fetch_add(u64::from(left.permits), Ordering::AcqRel);
-        }
+        self.leave(&left);
         self.settle(queue);
         drop(left);
     }

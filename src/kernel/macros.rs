@@ -9,7 +9,7 @@ macro_rules! wraps_service {
                 self.inner.get_ref()
             }
 
-            /// The wrapped service, to change it.
+            /// The wrapped service, to change it. It counts as not ready afterwards.
             pub fn get_mut(&mut self) -> &mut S {
                 self.inner.get_mut()
             }
@@ -52,9 +52,14 @@ macro_rules! has_handle {
     };
 }
 
-/// What every handle can do.
+/// What every handle can do. `then`: a method of the state that tells those who
+/// wait already of an order.
 macro_rules! steers {
-    ($state:ty, { $(#[$update:meta])* update } { $(#[$order:meta])* set_override }) => {
+    (
+        $state:ty,
+        { $(#[$update:meta])* update }
+        { $(#[$order:meta])* set_override $(then $then:ident)? }
+    ) => {
         impl Handle {
             pub(super) fn new(state: $crate::kernel::shared::Shared<$state>) -> Self {
                 Self { state }
@@ -97,6 +102,7 @@ macro_rules! steers {
             $(#[$order])*
             pub fn set_override(&self, order: $crate::Override) {
                 self.state.core.set_order(order);
+                $(self.state.$then();)?
             }
         }
 

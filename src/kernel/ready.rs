@@ -33,8 +33,10 @@ impl<S> Readied<S> {
         &self.inner
     }
 
-    /// The service, to change it.
+    /// The service, to change it: it may be another one afterwards, which nobody
+    /// has asked yet.
     pub fn get_mut(&mut self) -> &mut S {
+        self.ready = false;
         &mut self.inner
     }
 

@@ -4,6 +4,8 @@
 
 use std::task::{Poll, Waker};
 
+use super::limit::Full;
+
 const NONE: u32 = u32::MAX;
 
 /// A place in the queue.
@@ -20,6 +22,7 @@ enum Place {
     Free,
     Waiting(Option<Waker>),
     Granted,
+    Refused,
 }
 
 #[derive(Debug)]
@@ -38,9 +41,8 @@ struct Entry {
 pub(super) struct Left {
     pub(super) permits: u32,
     pub(super) was_waiting: bool,
-    /// Dropped by the caller once the lock is gone: a waker's drop is foreign
-    /// code.
-    _waker: Option<Waker>,
+    /// Woken or dropped once the lock is gone: both are foreign code.
+    pub(super) waker: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,12 @@ impl WaitQueue {
         }
     }
 
+    /// What the first waiter waits for.
+    pub(super) fn head_weight(&mut self) -> Option<u32> {
+        let head = self.head;
+        self.entry(head).map(|entry| entry.needs)
+    }
+
     /// What the first waiter still misses.
     pub(super) fn head_needs(&mut self) -> Option<u32> {
         let head = self.head;
@@ -173,25 +181,67 @@ impl WaitQueue {
         entry.has += permits;
         match std::mem::replace(&mut entry.place, Place::Granted) {
             Place::Waiting(waker) => waker,
-            Place::Free | Place::Granted => None,
+            Place::Free | Place::Granted | Place::Refused => None,
         }
     }
 
-    /// The second value is a waker that is no longer needed.
-    pub(super) fn poll(&mut self, key: WaitKey, waker: &Waker) -> (Poll<()>, Option<Waker>) {
+    /// `None` if it waits and has not been shown this waker: then `mine` must be
+    /// a clone of it. What is in `mine` afterwards is no longer needed.
+    pub(super) fn poll(
+        &mut self,
+        key: WaitKey,
+        waker: &Waker,
+        mine: &mut Option<Waker>,
+    ) -> Option<Poll<Result<(), Full>>> {
         let Some(entry) = self.keyed(key) else {
             // A spent key: its permits have been handed out already.
-            return (Poll::Pending, None);
+            return Some(Poll::Pending);
         };
-        match &mut entry.place {
-            Place::Granted => {
-                self.free(key.index);
-                (Poll::Ready(()), None)
+        let result = match &mut entry.place {
+            Place::Waiting(Some(old)) if old.will_wake(waker) => return Some(Poll::Pending),
+            Place::Waiting(slot) => {
+                mine.as_ref()?;
+                std::mem::swap(slot, mine);
+                return Some(Poll::Pending);
             }
-            Place::Waiting(Some(old)) if old.will_wake(waker) => (Poll::Pending, None),
-            Place::Waiting(slot) => (Poll::Pending, slot.replace(waker.clone())),
-            Place::Free => (Poll::Pending, None),
+            Place::Free => return Some(Poll::Pending),
+            Place::Granted => Ok(()),
+            Place::Refused => Err(Full),
+        };
+        self.free(key.index);
+        Some(Poll::Ready(result))
+    }
+
+    /// Sends the first waiter away: its next poll says so.
+    pub(super) fn refuse_head(&mut self) -> Left {
+        let head = self.head;
+        self.unlink(head);
+        let Some(entry) = self.entry(head) else {
+            return Left::default();
+        };
+        let permits = std::mem::take(&mut entry.has);
+        let waker = match std::mem::replace(&mut entry.place, Place::Refused) {
+            Place::Waiting(waker) => waker,
+            Place::Free | Place::Granted | Place::Refused => None,
+        };
+        Left {
+            permits,
+            was_waiting: true,
+            waker,
         }
+    }
+
+    /// The wakers of all who wait, in order.
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let mut next = self.head;
+        while let Some(entry) = self.entry(next) {
+            next = entry.after;
+            if let Place::Waiting(waker) = &mut entry.place {
+                wakers.extend(waker.take());
+            }
+        }
+        wakers
     }
 
     pub(super) fn cancel(&mut self, key: WaitKey) -> Left {
@@ -201,7 +251,7 @@ impl WaitQueue {
         let permits = entry.has;
         let (was_waiting, waker) = match std::mem::take(&mut entry.place) {
             Place::Waiting(waker) => (true, waker),
-            Place::Granted => (false, None),
+            Place::Granted | Place::Refused => (false, None),
             Place::Free => return Left::default(),
         };
         if was_waiting {
@@ -211,7 +261,7 @@ impl WaitQueue {
         Left {
             permits,
             was_waiting,
-            _waker: waker,
+            waker,
         }
     }
 }

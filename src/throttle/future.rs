@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
+use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
-use super::state::Reserved;
+use super::reserved::Reserved;
 use crate::clock::Sleep;
 use crate::error::{AsRejection, RejectionKind};
 use crate::kernel::gate::Gate;
@@ -66,6 +67,9 @@ pin_project! {
             reserved: Reserved,
             #[pin]
             timer: Sleep,
+            // An operator's order does not wait for the timer.
+            #[pin]
+            recalled: OwnedNotified,
             // Used up by the call.
             call: Option<(Readied<S>, Req)>,
         },
@@ -88,7 +92,8 @@ impl<S: Service<Req>, Req> WaitFuture<S, Req> {
     pub(super) fn waiting(reserved: Reserved, service: Readied<S>, request: Req) -> Self {
         Self {
             stage: Stage::Waiting {
-                timer: reserved.state().core.clock().sleep_until(reserved.due),
+                timer: reserved.state.core.clock().sleep_until(reserved.due),
+                recalled: reserved.state.recalled(),
                 reserved,
                 call: Some((service, request)),
             },
@@ -111,21 +116,34 @@ where
                 StageProj::Waiting {
                     reserved,
                     timer,
+                    mut recalled,
                     call,
                 } => {
-                    let fired = ready!(timer.poll(cx));
+                    // The call has panicked.
+                    if call.is_none() {
+                        return Poll::Pending;
+                    }
+                    let admitted = match reserved.ordered() {
+                        Some(ordered) => ordered,
+                        None => match timer.poll(cx) {
+                            Poll::Ready(Ok(())) => {
+                                reserved.take();
+                                Ok(())
+                            }
+                            Poll::Ready(Err(_)) => Err(reserved.refuse(RejectionKind::NoRuntime)),
+                            Poll::Pending => {
+                                ready!(recalled.as_mut().poll(cx));
+                                recalled.set(reserved.state.recalled());
+                                continue;
+                            }
+                        },
+                    };
                     let Some((mut service, request)) = call.take() else {
                         return Poll::Pending;
                     };
-                    let gate = match fired {
-                        Ok(()) => {
-                            reserved.take();
-                            Gate::open(service.call(request))
-                        }
-                        Err(_) => {
-                            let rejection = reserved.state().reject(RejectionKind::NoRuntime, None);
-                            Gate::refused(rejection.into())
-                        }
+                    let gate = match admitted {
+                        Ok(()) => Gate::open(service.call(request)),
+                        Err(rejection) => Gate::refused(rejection.into()),
                     };
                     this.stage.set(Stage::Decided { gate });
                 }

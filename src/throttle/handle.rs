@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Requests that [`Override::Bypass`](crate::Override::Bypass) let through.
     pub bypassed: u64,
+    /// Requests of a keyed throttle that had no key: with
+    /// [`MissingKey::Share`](super::MissingKey::Share) they share one bucket.
+    pub keyless: u64,
     /// Keys that have a bucket.
     pub keys: u64,
     /// Keys that can have one at once.
@@ -49,14 +52,17 @@ pub struct Snapshot {
 steers! {
     State,
     {
-        /// What a bucket lacks is kept as a number of requests: the new rate refills
-        /// it, and nothing is given for the change. `max_keys` stays as it was.
+        /// What the common bucket has is kept, up to the new burst; what the bucket of
+        /// a key lacks is kept as a number of requests, up to the new burst if the
+        /// rate is another. The new rate refills them, and nothing is given for the
+        /// change. `max_keys` stays as it was.
         update
     }
     {
         /// Under [`Override::Bypass`](crate::Override::Bypass) requests over the rate
-        /// are admitted and counted.
-        set_override
+        /// are admitted and counted. Requests that wait are let through or refused at
+        /// once, too.
+        set_override then recall
     }
 }
 

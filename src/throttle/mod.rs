@@ -101,6 +101,7 @@ mod future;
 mod handle;
 mod layer;
 mod policy;
+mod reserved;
 mod service;
 mod state;
 mod words;

@@ -1,13 +1,15 @@
 //! The buckets that a layer's throttles share.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use super::buckets::{Bucket, Buckets};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
+use super::reserved::Reserved;
 use super::words::{Rules, Words, pack, unpack};
 use crate::clock::Tick;
 use crate::error::{Rejection, RejectionKind};
@@ -22,11 +24,12 @@ use crate::key::{KeyId, KeySpace, NoKey};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
-const ADMITTED: usize = 0;
+pub(super) const ADMITTED: usize = 0;
 const REJECTED: usize = 1;
-const WAITED: usize = 2;
-const CANCELLED: usize = 3;
-const BYPASSED: usize = 4;
+pub(super) const WAITED: usize = 2;
+pub(super) const CANCELLED: usize = 3;
+pub(super) const BYPASSED: usize = 4;
+const KEYLESS: usize = 5;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -36,7 +39,9 @@ pub(super) struct State {
     /// without a key.
     common: Gcra,
     pub(super) keyed: Option<Box<Buckets>>,
-    counters: Counters<8>,
+    pub(super) counters: Counters<8>,
+    /// Tells those who wait of an order.
+    recall: Arc<Notify>,
     /// The policy as it was given, and the longest wait of all there have been.
     policy: Mutex<(Policy, Duration)>,
 }
@@ -57,48 +62,14 @@ pub(super) enum Pass {
     Later(Reserved),
 }
 
-/// A place in a bucket's future; dropped before [`Reserved::take`], it is given
-/// back.
-#[derive(Debug)]
-pub(super) struct Reserved {
-    state: Shared<State>,
-    draw: Draw,
-    reservation: Option<Reservation>,
-    pub(super) due: Tick,
-    wait: Duration,
-}
-
-impl Reserved {
-    pub(super) fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Its time has come.
-    pub(super) fn take(&mut self) {
-        if self.reservation.take().is_some() {
-            self.state.counters.add(WAITED, 1);
-            self.state.counters.add(ADMITTED, 1);
-            self.state.core.tell(Event::Waited(self.wait));
-        }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            self.state.counters.add(CANCELLED, 1);
-            // Where a thread ends, the map of keys may be unusable already: then
-            // the place stays empty.
-            let cancel = || self.state.cancel(self.draw, reservation);
-            let _ = catch_unwind(AssertUnwindSafe(cancel));
-        }
-    }
-}
-
 impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
         let (core, registry) = Core::new("throttle", setup);
         let live = Arc::new(Live::new([0; 7]));
+        // The policy was built, so its quota exists.
+        if let Ok(quota) = policy.quota(policy.max_wait) {
+            live.store(pack(quota, &policy));
+        }
         let state = Arc::new(Self {
             core,
             live,
@@ -111,18 +82,11 @@ impl State {
                 })
             }),
             counters: Counters::default(),
+            recall: Arc::default(),
             policy: Mutex::new((policy, policy.max_wait)),
         });
-        state.publish(policy, policy.max_wait);
         enter(registry, state.core.id(), &state);
         Shared::from_arc(state)
-    }
-
-    fn publish(&self, policy: Policy, patience: Duration) {
-        // The policy was built, so its quota exists.
-        if let Ok(quota) = policy.quota(patience) {
-            self.live.store(pack(quota, &policy));
-        }
     }
 
     pub(super) fn update(&self, policy: Policy) {
@@ -131,9 +95,13 @@ impl State {
             let max_keys = slot.0.max_keys;
             slot.0 = Policy { max_keys, ..policy };
             slot.1 = slot.1.max(policy.max_wait);
-            self.publish(policy, slot.1);
-            let (quota, _) = unpack(self.live.load());
-            self.common.clamp(&quota, self.core.clock().now());
+            // As above.
+            if let Ok(quota) = policy.quota(slot.1) {
+                let (old, _) = unpack(self.live.load());
+                let publish = || self.live.store(pack(quota, &policy));
+                let now = self.core.clock().now();
+                self.common.change(&old, &quota, now, publish);
+            }
         }
         self.core.tell(Event::Updated);
     }
@@ -142,8 +110,21 @@ impl State {
         self.policy.lock().0
     }
 
+    /// Wakes who waits, to hear of an order.
+    pub(super) fn recall(&self) {
+        self.recall.notify_waiters();
+    }
+
+    /// Resolves at the next order, also if that comes before its first poll.
+    pub(super) fn recalled(&self) -> OwnedNotified {
+        Arc::clone(&self.recall).notified_owned()
+    }
+
     /// Where a request with this key draws from.
     pub(super) fn draw(&self, key: Result<KeyId, NoKey>) -> Result<Draw, Rejection> {
+        if let Err(NoKey::Missing) = key {
+            self.counters.add(KEYLESS, 1);
+        }
         if key.is_err() && self.core.is_overruled() {
             // The operator's order comes before the form of the request.
             return Ok(Draw::Common);
@@ -277,7 +258,7 @@ impl State {
         }
     }
 
-    fn cancel(&self, draw: Draw, reservation: Reservation) {
+    pub(super) fn cancel(&self, draw: Draw, reservation: Reservation) {
         match (draw, &self.keyed) {
             (Draw::Key(key), Some(buckets)) => {
                 // A bucket that is gone was full: nothing is left to give back.
@@ -349,6 +330,7 @@ impl State {
             waited: self.counters.sum(WAITED),
             cancelled: self.counters.sum(CANCELLED),
             bypassed: self.counters.sum(BYPASSED),
+            keyless: self.counters.sum(KEYLESS),
             keys: keyed.map_or(0, |k| k.map.len() as u64),
             max_keys: keyed.map_or(0, |k| k.map.cap() as u64),
             keys_evicted: keyed.map_or(0, |k| k.map.evicted()),
@@ -376,6 +358,7 @@ impl Inspect for State {
             ("waited", snapshot.waited.into()),
             ("cancelled", snapshot.cancelled.into()),
             ("bypassed", snapshot.bypassed.into()),
+            ("keyless", snapshot.keyless.into()),
             ("keys", snapshot.keys.into()),
             ("max_keys", snapshot.max_keys.into()),
             ("keys_evicted", snapshot.keys_evicted.into()),

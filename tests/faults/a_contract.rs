@@ -9,6 +9,7 @@ for_all_layers! {
     fault_008_called_without_ready,
     fault_009_polled_after_completion,
     fault_010_the_inner_service_panics,
+    fault_010_polled_again_after_a_panic,
 }
 
 mod laws {
@@ -218,5 +219,30 @@ mod laws {
             assert!(matches!(result, Some(Ok(_))));
         }
         rig.assert_quiet();
+    }
+
+    pub(super) fn fault_010_polled_again_after_a_panic<L, H: Watched>(
+        make: impl Fn(Setup) -> (L, H),
+    ) where
+        L: Layer<Inner, Service: Subject>,
+    {
+        let rig = Rig::new(make);
+        for pending in 0..2 {
+            rig.script.then_call(Call::panic().pending(pending));
+            let mut hand = Hand::new(rig.service.clone().call(request("a")));
+            for _ in 0..pending {
+                assert!(hand.poll().is_pending());
+            }
+            assert!(catch_unwind(AssertUnwindSafe(|| hand.poll())).is_err());
+            let seen = |h: &H| (h.admitted(), h.ended(), h.rejected());
+            let before = seen(&rig.handle);
+            for _ in 0..3 {
+                assert!(hand.poll().is_pending());
+                rig.time.advance(ms(10_000));
+            }
+            assert_eq!(seen(&rig.handle), before);
+            // The future is gone, and was not polled again.
+            rig.assert_quiet();
+        }
     }
 }

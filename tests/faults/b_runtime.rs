@@ -8,6 +8,7 @@ use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_keep::deadline::Deadline;
 use tower_keep::test_util::ManualClock;
+use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::{Policy, Timeout, TimeoutLayer};
 use tower_keep::{Error, RejectionKind, Setup};
 
@@ -63,6 +64,29 @@ fn fault_014_a_timer_outlives_its_runtime() {
     };
     assert_eq!(rejection.kind(), RejectionKind::NoRuntime);
     assert_eq!(layer.handle().snapshot().in_flight, 0);
+}
+
+/// A wait without a runtime ends once: refused, not cancelled as well.
+#[test]
+fn fault_014_a_wait_without_a_runtime_is_counted_once() {
+    let policy = throttle::Policy::builder().rate(1, Duration::from_secs(1));
+    let layer = ThrottleLayer::new(policy.max_wait(Duration::from_secs(9)).build().unwrap());
+    let layer = layer.waiting();
+    let handle = layer.handle();
+    let mut ready = layer.layer(service_fn(async |(): ()| Ok::<(), Error<()>>(())));
+    handle.admit(1).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    {
+        let mut call = pin!(ready.call(()));
+        let Poll::Ready(Err(Error::Rejected(rejection))) = call.as_mut().poll(&mut cx) else {
+            panic!("nothing drives its timer");
+        };
+        assert_eq!(rejection.kind(), RejectionKind::NoRuntime);
+        assert!(call.poll(&mut cx).is_pending());
+    }
+    let snapshot = handle.snapshot();
+    assert_eq!((snapshot.rejected, snapshot.cancelled), (1, 0));
+    assert_eq!((snapshot.admitted, snapshot.waited), (1, 0));
 }
 
 /// A wait for readiness has the deadline of who waits now, not of somebody who

@@ -1,6 +1,7 @@
 //! C. Layers under contention. The kernels are explored by loom; here real
 //! threads go through whole layers.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -19,9 +20,13 @@ use crate::support::{call, inner, request, secs};
 
 fn on_threads(threads: usize, work: impl Fn(usize) + Sync) {
     let work = &work;
+    let start = &Barrier::new(threads);
     thread::scope(|scope| {
         for i in 0..threads {
-            scope.spawn(move || work(i));
+            scope.spawn(move || {
+                start.wait();
+                work(i);
+            });
         }
     });
 }
@@ -41,19 +46,21 @@ fn fault_016_no_wake_is_lost_between_a_release_and_a_waiter() {
         .build()
         .unwrap();
     let all = async {
-        let mut tasks = Vec::new();
-        for _ in 0..16 {
-            let handle = handle.clone();
-            tasks.push(tokio::spawn(async move {
-                for _ in 0..2_000 {
+        // In rounds: a waiter that was forgotten would be served by the next
+        // arrival, of which each round has a last.
+        for _ in 0..2_000 {
+            let mut tasks = Vec::new();
+            for _ in 0..16 {
+                let handle = handle.clone();
+                tasks.push(tokio::spawn(async move {
                     let permit = handle.acquire().await.unwrap();
                     tokio::task::yield_now().await;
                     permit.finish(Outcome::Success);
-                }
-            }));
-        }
-        for task in tasks {
-            task.await.unwrap();
+                }));
+            }
+            for task in tasks {
+                task.await.unwrap();
+            }
         }
     };
     let done = runtime.block_on(async { tokio::time::timeout(secs(60), all).await });
@@ -150,7 +157,7 @@ fn fault_035_a_call_ends_exactly_once() {
 
 #[test]
 fn fault_036_sums_over_threads_are_exact() {
-    const EACH: u64 = 20_000;
+    const EACH: u64 = 100_000;
     let time = ManualClock::new();
     let handle = BulkheadLayer::with(permits(u32::MAX), setup(&time)).handle();
     on_threads(16, |_| {

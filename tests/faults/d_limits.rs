@@ -1,5 +1,6 @@
 //! D. What a throttle grants, however it is asked.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Request;
@@ -49,6 +50,39 @@ proptest! {
                 prop_assert!(sum * per.as_nanos() <= most, "{sum} in {length} ns");
             }
         }
+    }
+
+    /// However the policy changes while time stands still: no more passes than
+    /// there was.
+    #[test]
+    fn fault_028_updates_mint_nothing(
+        first in 1_u32..100,
+        taken in 0_u32..100,
+        updates in prop::collection::vec((1_u32..2_000, 1_u32..200, 0_u32..20), 0..8),
+        wait in 0_u64..200,
+    ) {
+        let policy = |permits, burst| {
+            let policy = throttle::Policy::builder().rate(permits, secs(1)).burst(burst);
+            policy.max_wait(ms(wait.max(1))).build().unwrap()
+        };
+        let time = ManualClock::new();
+        let handle = ThrottleLayer::with(policy(10, first), setup(&time)).handle();
+        let take = |most| (0..most).take_while(|_| handle.admit(1).is_ok()).count();
+        let mut granted = take(taken);
+        for &(permits, burst, taken) in &updates {
+            handle.update(policy(permits, burst));
+            granted += take(taken);
+        }
+        handle.update(policy(10, first));
+        granted += take(1_000);
+        prop_assert!(granted <= first as usize, "{granted} of {first}");
+        if updates.iter().all(|&(_, burst, _)| burst >= first) {
+            // Another rate rounds down what is there.
+            prop_assert!(granted + updates.len() >= first as usize, "{granted} of {first}");
+        }
+        // Nor is there a debt: the next comes when one has been refilled.
+        time.advance(ms(100));
+        prop_assert!(handle.admit(1).is_ok());
     }
 
     /// The wait of a refusal is exact to the nanosecond.
@@ -240,4 +274,109 @@ fn fault_053_bypass_lets_a_bad_key_through() {
     assert_eq!(ask(), Ok(()));
     handle.set_override(Override::Close);
     assert_eq!(ask(), Err(RejectionKind::Closed));
+}
+
+#[test]
+fn fault_053_requests_without_a_key_are_counted() {
+    let time = ManualClock::new();
+    let by_key = key::value(|n: &Option<u32>| *n);
+    let layer = ThrottleLayer::keyed_with(rate(10), by_key, setup(&time));
+    let handle = layer.handle();
+    for request in [None, Some(1), None, Some(2)] {
+        handle.admit_for(&by_key, &request, 1).unwrap();
+    }
+    assert_eq!(handle.snapshot().keyless, 2);
+    let policy = rate(10).to_builder().missing_key(MissingKey::Refuse);
+    handle.update(policy.build().unwrap());
+    assert!(handle.admit_for(&by_key, &None, 1).is_err());
+    handle.set_override(Override::Bypass);
+    handle.admit_for(&by_key, &None, 1).unwrap();
+    assert_eq!(handle.snapshot().keyless, 4);
+}
+
+#[test]
+fn fault_048_an_order_reaches_those_who_wait() {
+    for (order, refused) in [
+        (Override::Bypass, None),
+        (Override::Close, Some(RejectionKind::Closed)),
+    ] {
+        let time = ManualClock::new();
+        let (probe, _, watch) = inner(&time);
+        let policy = rate(10).to_builder().burst(1).build().unwrap();
+        let layer = ThrottleLayer::with(policy, setup(&time)).waiting();
+        let handle = layer.handle();
+        handle.admit(1).unwrap();
+        let start = || Hand::new(layer.layer(probe.clone()).call(request("a")));
+        let mut waiting: Vec<_> = (0..5).map(|_| start()).collect();
+        // The last has not been polled when the order comes.
+        let polled =
+            |waiting: &mut [Hand<_>]| waiting[..4].iter_mut().all(|w| w.poll().is_pending());
+        assert!(polled(&mut waiting));
+        // Taken back before anybody has looked: the times stay as they were told.
+        handle.set_override(order);
+        handle.set_override(Override::None);
+        assert!(polled(&mut waiting));
+        handle.set_override(order);
+        assert!(waiting[..4].iter().all(|w| w.wakes() == 2), "{order:?}");
+        for call in &mut waiting {
+            let Poll::Ready(result) = call.poll() else {
+                panic!("it waits on under {order:?}");
+            };
+            let kind = result.err().map(|e| e.as_rejection().unwrap().kind());
+            assert_eq!(kind, refused);
+        }
+        let passed = if refused.is_none() { 5 } else { 0 };
+        let snapshot = handle.snapshot();
+        assert_eq!(watch.counts().calls, passed);
+        assert_eq!((snapshot.bypassed, snapshot.rejected), (passed, 5 - passed));
+        assert_eq!(
+            (snapshot.admitted, snapshot.waited, snapshot.cancelled),
+            (1, 0, 0)
+        );
+        drop(waiting);
+        assert_eq!(time.armed(), 0);
+        assert_eq!(handle.snapshot(), snapshot);
+    }
+}
+
+/// Keys that collide in a hash without a seed, or in its lowest or highest bits:
+/// each has a bucket of its own all the same, and in every layer elsewhere.
+#[test]
+fn fault_052_chosen_keys_do_not_meet_in_a_bucket() {
+    const KEYS: u32 = 4_096;
+    let families: [fn(u64) -> u64; 4] = [
+        |n| n,
+        |n| n << 52,
+        |n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        u64::reverse_bits,
+    ];
+    for family in families {
+        let time = ManualClock::new();
+        let policy = rate(1).to_builder().max_keys(10_000);
+        let layer = ThrottleLayer::keyed_with(policy.build().unwrap(), by_number(), setup(&time));
+        let handle = layer.handle();
+        for n in 0..KEYS.into() {
+            assert!(handle.admit_for(&by_number(), &family(n), 1).is_ok(), "{n}");
+        }
+        for n in 0..KEYS.into() {
+            assert!(
+                handle.admit_for(&by_number(), &family(n), 1).is_err(),
+                "{n}"
+            );
+        }
+        let snapshot = handle.snapshot();
+        assert_eq!((snapshot.keys, snapshot.keys_overflowed), (KEYS.into(), 0));
+    }
+    // The seed is a layer's own: what collides in one is of no use in another.
+    let shards = |space: &key::KeySpace| -> Vec<usize> {
+        let id = |n: u64| format!("{:?}", space.id(&by_number(), &n).unwrap());
+        let shard = |n| usize::from_str_radix(&id(n)[6..7], 16).unwrap();
+        (0..KEYS.into()).map(shard).collect()
+    };
+    let (one, other) = (shards(&key::KeySpace::new()), shards(&key::KeySpace::new()));
+    let together = (0..one.len()).filter(|&n| one[n] == one[0]);
+    let mut spread = [0_usize; 16];
+    together.for_each(|n| spread[other[n]] += 1);
+    let (most, sum) = (spread.iter().max().unwrap(), spread.iter().sum::<usize>());
+    assert!(most * 16 <= 3 * sum, "{spread:?}");
 }

@@ -1,5 +1,6 @@
 //! E. What refusals look like on the wire.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,13 +10,15 @@ use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::BulkheadLayer;
-use tower_keep::test_util::{Broken, Call, ManualClock, Probe, Script, ScriptBody, finish_on};
+use tower_keep::test_util::{
+    Broken, Call, Hand, ManualClock, Probe, Ready, Script, ScriptBody, finish_on,
+};
 use tower_keep::throttle::{self, Headers, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
-use tower_keep::{Override, Setup, respond};
+use tower_keep::{Error, Override, Setup, respond, respond_or};
 
 use crate::support::cases::{permits, rate};
-use crate::support::{call, ms, response};
+use crate::support::{BROKEN, Fail, call, inner, ms, poll_ready, response};
 
 fn setup(time: &ManualClock) -> Setup {
     Setup::new().with_clock(time.clock())
@@ -35,7 +38,7 @@ fn text(body: ScriptBody) -> String {
         let pinned = std::pin::Pin::new(&mut body);
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         match pinned.poll_frame(&mut cx) {
-            std::task::Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
             _ => None,
         }
     };
@@ -171,4 +174,49 @@ fn fault_061_quotas_are_told_of_the_throttle_that_refused() {
         body.contains(r#""violated-policies":["per user"]"#),
         "{body}"
     );
+}
+
+/// An answer to a failed readiness is given without calling what has failed, once.
+#[test]
+fn fault_005_a_readiness_that_failed_is_answered_without_a_call() {
+    let time = ManualClock::new();
+    let (probe, script, watch) = inner(&time);
+    let answers = std::cell::Cell::new(0);
+    let answer = |error: Fail| {
+        answers.set(answers.get() + 1);
+        assert_eq!(error, BROKEN);
+        response(&time, 502, [])
+    };
+    let mut service = respond_or(tower::layer::util::Identity::new(), answer).layer(probe);
+    macro_rules! ask {
+        ($service:expr) => {{
+            let answer = finish_on(&time, call($service, Request::new(())));
+            answer.unwrap().unwrap().status().as_u16()
+        }};
+    }
+    script.then_ready(Ready::Error(BROKEN));
+    assert_eq!(poll_ready(&mut service), Poll::Ready(Ok(())));
+    // A clone has not failed, and the answer is not its own.
+    let mut clone = service.clone();
+    let mut early = Hand::new(service.call(Request::new(())));
+    let Poll::Ready(Ok(early_answer)) = early.poll() else {
+        panic!("no answer");
+    };
+    assert_eq!(
+        (early_answer.status().as_u16(), watch.counts().calls),
+        (502, 0)
+    );
+    assert!(early.poll().is_pending());
+    assert_eq!(ask!(&mut clone), 200);
+    assert_eq!(ask!(&mut service), 200);
+    // What a service said before it became ready again is forgotten.
+    let layer = BulkheadLayer::with(permits(1), setup(&time)).handle();
+    layer.set_override(Override::Close);
+    let refusal = Error::Rejected(layer.admit().unwrap_err());
+    for line in [BROKEN, refusal] {
+        script.then_ready(Ready::Error(line));
+        assert_eq!(poll_ready(&mut service), Poll::Ready(Ok(())));
+        assert_eq!(ask!(&mut service), 200);
+    }
+    assert_eq!(answers.get(), 2);
 }

@@ -12,6 +12,7 @@ mod support;
 
 mod a_contract;
 mod a_runtime;
+mod a_waiters;
 mod a_wakers;
 mod b_policy;
 mod b_runtime;

@@ -91,6 +91,11 @@ pub(crate) fn timeouts() -> timeout::Policy {
     policy.readiness(secs(3)).build().unwrap()
 }
 
+/// The limit of the policy, from a table.
+pub(crate) fn routes() -> timeout::Routes {
+    timeout::Routes::new().path("/", secs(5))
+}
+
 pub(crate) fn permits(n: u32) -> bulkhead::Policy {
     let policy = bulkhead::Policy::builder().max_concurrent(n);
     policy.queue_length(100).max_wait(secs(2)).build().unwrap()
@@ -110,12 +115,13 @@ macro_rules! for_all_layers {
     ($($(#[$attribute:meta])* $law:ident),* $(,)?) => { $(
         $(#[$attribute])*
         mod $law {
-            use $crate::support::cases::{by_header, permits, rate, timeouts};
+            use $crate::support::cases::{by_header, permits, rate, routes, timeouts};
             use tower_keep::bulkhead::BulkheadLayer;
             use tower_keep::throttle::ThrottleLayer;
             use tower_keep::timeout::TimeoutLayer;
             $crate::support::cases::one_layer! { $law
                 timeout: |s| TimeoutLayer::with(timeouts(), s);
+                timeout_routes: |s| TimeoutLayer::with(timeouts(), s).limits(routes());
                 shed: |s| BulkheadLayer::with(permits(8), s);
                 shed_body: |s| BulkheadLayer::with(permits(8), s).until_body_end();
                 queue: |s| BulkheadLayer::with(permits(8), s).queued();

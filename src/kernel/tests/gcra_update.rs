@@ -131,12 +131,36 @@ fn a_lower_burst_is_no_debt() {
     let gcra = Gcra::new();
     let now = 1 << 50;
     assert_eq!(drain(&gcra, &quota(100), now), 100);
-    gcra.clamp(&quota(5), at(now));
+    gcra.change(&quota(100), &quota(5), at(now), || {});
     let Decision::Wait { wait, .. } = gcra.admit(&quota(5), at(now), 1, Duration::ZERO) else {
         panic!("the bucket is empty");
     };
     assert_eq!(wait, nanos(SECOND));
     assert_eq!(drain(&gcra, &quota(5), now + SECOND), 1);
+    // Nor does a higher one give what was not there.
+    gcra.change(&quota(5), &quota(100), at(now + SECOND), || {});
+    assert_eq!(drain(&gcra, &quota(100), now + 3 * SECOND), 2);
+}
+
+/// A place that was reserved before the change is still there after it.
+#[test]
+fn a_reservation_outlives_a_change() {
+    let quota = |burst| Quota::new(1, nanos(SECOND), burst, nanos(9 * SECOND)).unwrap();
+    let gcra = Gcra::new();
+    let now = at(1 << 50);
+    for wait in 1..=3 {
+        while let Decision::Admit(_) = gcra.admit(&quota(10), now, 1, Duration::ZERO) {}
+        let Decision::Wait { wait: told, .. } = gcra.admit(&quota(10), now, 1, nanos(9 * SECOND))
+        else {
+            panic!("it may wait");
+        };
+        assert_eq!(told, nanos(wait * SECOND));
+    }
+    gcra.change(&quota(10), &quota(2), now, || {});
+    let Decision::Wait { wait, .. } = gcra.admit(&quota(2), now, 1, Duration::ZERO) else {
+        panic!("three are before it");
+    };
+    assert_eq!(wait, nanos(4 * SECOND));
 }
 
 /// A bucket that nobody used for centuries holds one burst.

@@ -1,8 +1,8 @@
 //! One thread against a naive model.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use proptest::prelude::*;
 
@@ -19,6 +19,7 @@ struct Model {
     /// (name, permits), first come first served.
     queue: VecDeque<(usize, i64)>,
     granted: HashMap<usize, i64>,
+    refused: HashSet<usize>,
 }
 
 impl Model {
@@ -29,6 +30,12 @@ impl Model {
 
     fn serve(&mut self) {
         while let Some(&(name, needs)) = self.queue.front() {
+            if needs > self.limit {
+                self.parked = 0;
+                self.queue.pop_front();
+                self.refused.insert(name);
+                continue;
+            }
             if self.free() < 0 {
                 return;
             }
@@ -51,8 +58,15 @@ impl Model {
             }
         } else if let Some(permits) = self.granted.remove(&name) {
             self.in_flight -= permits;
+        } else {
+            self.refused.remove(&name);
         }
         self.serve();
+    }
+
+    /// It has been told something, or will be by its waker.
+    fn decided(&self, name: usize) -> bool {
+        self.granted.contains_key(&name) || self.refused.contains(&name)
     }
 }
 
@@ -64,7 +78,7 @@ struct Waiter {
 }
 
 impl Waiter {
-    fn poll(&mut self, limit: &Limit, again: bool) -> Poll<()> {
+    fn poll(&mut self, limit: &Limit, again: bool) -> Poll<Result<(), Full>> {
         if !again || self.shown.is_empty() {
             self.shown.push(Arc::default());
         }
@@ -72,10 +86,10 @@ impl Waiter {
         limit.poll_acquired(self.key, &mut Context::from_waker(&waker))
     }
 
-    /// The last waker alone is owed one wake, and none before the grant.
-    fn check(&self, granted: bool) {
+    /// The last waker alone is owed one wake, and none before the decision.
+    fn check(&self, decided: bool) {
         for (i, wakes) in self.shown.iter().rev().enumerate() {
-            assert_eq!(wakes.count(), u32::from(granted && i == 0), "{}", self.name);
+            assert_eq!(wakes.count(), u32::from(decided && i == 0), "{}", self.name);
         }
     }
 }
@@ -121,34 +135,37 @@ proptest! {
                     match limit.enqueue(n, max) {
                         Ok(key) => {
                             prop_assert!(model.queue.len() < max as usize);
+                            prop_assert!(i64::from(n) <= model.limit);
                             model.queue.push_back((name, n.into()));
                             model.serve();
                             waiters.push(Waiter { name, key, shown: Vec::new() });
                         }
-                        Err(Full) => prop_assert_eq!(model.queue.len(), max as usize),
+                        Err(Full) => prop_assert!(
+                            model.queue.len() == max as usize || i64::from(n) > model.limit
+                        ),
                     }
                 }
                 12..15 if !waiters.is_empty() => {
                     let index = some % waiters.len();
                     let waiter = &mut waiters[index];
-                    match model.granted.get(&waiter.name).copied() {
-                        Some(n) => {
-                            prop_assert_eq!(waiter.poll(&limit, true), Poll::Ready(()));
-                            // The key is spent: nothing more comes of it.
-                            limit.cancel(waiter.key);
-                            prop_assert_eq!(waiter.poll(&limit, true), Poll::Pending);
-                            model.granted.remove(&waiter.name);
-                            held.push(u32::try_from(n).unwrap());
-                            spent.push(waiters.swap_remove(index).key);
-                        }
-                        None => prop_assert_eq!(waiter.poll(&limit, n < 3), Poll::Pending),
+                    if model.decided(waiter.name) {
+                        let granted = model.granted.remove(&waiter.name);
+                        let result = granted.map(|_| ()).ok_or(Full);
+                        prop_assert_eq!(waiter.poll(&limit, true), Poll::Ready(result));
+                        // The key is spent: nothing more comes of it.
+                        limit.cancel(waiter.key);
+                        prop_assert_eq!(waiter.poll(&limit, true), Poll::Pending);
+                        held.extend(granted.map(|n| u32::try_from(n).unwrap()));
+                        spent.push(waiters.swap_remove(index).key);
+                    } else {
+                        prop_assert_eq!(waiter.poll(&limit, n < 3), Poll::Pending);
                     }
                 }
                 15 if !waiters.is_empty() => {
                     let waiter = waiters.swap_remove(some % waiters.len());
-                    let granted = model.granted.contains_key(&waiter.name);
+                    let decided = model.decided(waiter.name);
                     limit.cancel(waiter.key);
-                    waiter.check(granted);
+                    waiter.check(decided);
                     model.cancel(waiter.name);
                     spent.push(waiter.key);
                 }
@@ -168,7 +185,7 @@ proptest! {
             prop_assert_eq!(i64::try_from(limit.in_flight()).unwrap(), model.in_flight);
             prop_assert_eq!(limit.waiting() as usize, model.queue.len());
             for waiter in &waiters {
-                waiter.check(model.granted.contains_key(&waiter.name));
+                waiter.check(model.decided(waiter.name));
             }
         }
         for waiter in waiters {
@@ -232,13 +249,37 @@ fn fault_018_a_heavy_waiter_needs_ten_releases() {
 /// More waiters than wakers are taken out of the lock at once.
 #[test]
 fn one_resize_wakes_all_it_has_room_for() {
-    let limit = Limit::with_stripes(0, 2);
+    let limit = Limit::with_stripes(1, 2);
+    limit.try_acquire_from(0, 1).unwrap();
     let waiters: Vec<_> = (0..100).map(|name| waiter(&limit, name, 1)).collect();
-    limit.resize(99);
+    limit.resize(100);
     for waiter in &waiters {
         waiter.check(waiter.name < 99);
     }
-    assert_eq!((limit.in_flight(), limit.waiting()), (99, 1));
+    assert_eq!((limit.in_flight(), limit.waiting()), (100, 1));
+}
+
+/// Whoever waits for more than a lowered limit is sent away, with what it had
+/// gathered, and does not hold up those behind it.
+#[test]
+fn who_can_never_be_served_blocks_nobody() {
+    let limit = Limit::with_stripes(8, 2);
+    (0..8).for_each(|thread| limit.try_acquire_from(thread, 1).unwrap());
+    let mut heavy: Vec<_> = (0..20).map(|name| waiter(&limit, name, 6)).collect();
+    let mut light = waiter(&limit, 20, 2);
+    (0..4).for_each(|thread| limit.release_from(thread, 1));
+    limit.resize(5);
+    for waiter in &mut heavy {
+        waiter.check(true);
+        assert_eq!(waiter.poll(&limit, true), Poll::Ready(Err(Full)));
+    }
+    assert_eq!((limit.in_flight(), limit.waiting()), (4, 1));
+    light.check(false);
+    limit.release_from(0, 1);
+    light.check(true);
+    assert_eq!(light.poll(&limit, true), Poll::Ready(Ok(())));
+    assert_eq!(limit.enqueue(6, u32::MAX), Err(Full));
+    assert_eq!((limit.in_flight(), limit.waiting()), (5, 0));
 }
 
 /// Fault 28: a lower limit takes effect by and by.
@@ -266,12 +307,58 @@ fn fault_022_extremes() {
         assert_eq!(limit.try_acquire_from(0, 1), Err(Full));
         limit.resize(0);
         limit.resize(u32::MAX);
+        let waiting = waiter(&limit, 0, u32::MAX);
         limit.resize(0);
+        waiting.check(true);
+        assert_eq!(limit.enqueue(1, 1), Err(Full));
+        limit.resize(u32::MAX);
         let waiting = waiter(&limit, 0, u32::MAX);
         limit.release_from(1, u32::MAX);
-        assert_eq!((limit.in_flight(), limit.waiting()), (0, 1));
-        limit.resize(u32::MAX);
         waiting.check(true);
         assert_eq!(limit.in_flight(), u64::from(u32::MAX));
     }
+}
+
+/// A waker of somebody else's making, which its place alone keeps.
+struct Rude(Arc<Limit>);
+
+impl Wake for Rude {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+impl Drop for Rude {
+    fn drop(&mut self) {
+        // Waits for the lock of the queue.
+        let _ = self.0.waiting();
+    }
+}
+
+fn poll_rudely(limit: &Arc<Limit>, key: WaitKey) {
+    let waker = Waker::from(Arc::new(Rude(Arc::clone(limit))));
+    let poll = limit.poll_acquired(key, &mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+}
+
+/// Fault 16: a waker that panics costs neither those behind it their wake-ups, nor the caller.
+#[test]
+fn fault_016_a_waker_that_panics() {
+    let limit = Arc::new(Limit::with_stripes(1, 2));
+    limit.try_acquire_from(0, 1).unwrap();
+    let mut waiters = Vec::new();
+    for name in 0..20 {
+        poll_rudely(&limit, limit.enqueue(1, u32::MAX).unwrap());
+        waiters.push(waiter(&limit, name, 1));
+    }
+    // One is shown another waker, one leaves: theirs are dropped without the lock.
+    for _ in 0..2 {
+        poll_rudely(&limit, waiters[0].key);
+    }
+    limit.cancel(waiters.remove(0).key);
+    limit.resize(40);
+    for waiter in &waiters {
+        waiter.check(true);
+    }
+    assert_eq!((limit.in_flight(), limit.waiting()), (40, 0));
 }

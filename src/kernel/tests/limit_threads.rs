@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Barrier,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 use std::task::{Context, Wake, Waker};
 use std::thread::Thread;
@@ -42,7 +42,7 @@ impl Wake for Unpark {
 fn wait(limit: &Limit, n: u32) {
     let key = limit.enqueue(n, u32::MAX).unwrap();
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    for _ in 0..50 {
+    for _ in 0..10 {
         if limit
             .poll_acquired(key, &mut Context::from_waker(&waker))
             .is_ready()
@@ -118,41 +118,44 @@ fn refusals_with_a_free_permit_are_rare() {
 #[test]
 fn fault_016_no_wake_is_lost() {
     let limit = Limit::with_stripes(3, 4);
-    let done = AtomicBool::new(false);
     let in_use = AtomicI64::new(0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut random = Random::new(99);
-            while !done.load(Ordering::Acquire) {
-                limit.resize(3 + random.below(4));
-                std::thread::yield_now();
-            }
-            limit.resize(4);
-        });
-        together(|thread, mut random| {
-            for _ in 0..1_000 {
-                let n = 1 + random.below(3);
-                match random.below(4) {
-                    0 => {
-                        let key = limit.enqueue(n, u32::MAX).unwrap();
-                        if random.below(2) == 0 {
-                            std::thread::yield_now();
-                        }
-                        limit.cancel(key);
-                        continue;
-                    }
-                    1 if limit.try_acquire_from(thread, n).is_err() => continue,
-                    1 => {}
-                    _ => wait(&limit, n),
+    // In rounds: a waiter that was forgotten would be served by the next arrival or
+    // resize, of which each round has a last.
+    for round in 0..150 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut random = Random::new(round);
+                for _ in 0..5 {
+                    limit.resize(3 + random.below(4));
+                    std::thread::yield_now();
                 }
-                let now = in_use.fetch_add(n.into(), Ordering::AcqRel) + i64::from(n);
-                assert!(now <= 6, "{now} of 6");
-                in_use.fetch_sub(n.into(), Ordering::AcqRel);
-                limit.release_from(thread, n);
-            }
+                limit.resize(4);
+            });
+            together(|thread, _| {
+                let mut random = Random::new(round * THREADS + thread);
+                for _ in 0..10 {
+                    let n = 1 + random.below(3);
+                    match random.below(4) {
+                        0 => {
+                            let key = limit.enqueue(n, u32::MAX).unwrap();
+                            if random.below(2) == 0 {
+                                std::thread::yield_now();
+                            }
+                            limit.cancel(key);
+                            continue;
+                        }
+                        1 if limit.try_acquire_from(thread, n).is_err() => continue,
+                        1 => {}
+                        _ => wait(&limit, n),
+                    }
+                    let now = in_use.fetch_add(n.into(), Ordering::AcqRel) + i64::from(n);
+                    assert!(now <= 6, "{now} of 6");
+                    in_use.fetch_sub(n.into(), Ordering::AcqRel);
+                    limit.release_from(thread, n);
+                }
+            });
         });
-        done.store(true, Ordering::Release);
-    });
+    }
     assert_eq!((limit.in_flight(), limit.waiting()), (0, 0));
     assert_eq!(limit.try_acquire_from(0, 4), Ok(()));
     assert!(limit.try_acquire_from(0, 1).is_err());

@@ -159,3 +159,20 @@ fn loom_gcra_cancel_vs_reserve() {
         }
     });
 }
+
+/// A quota that changes beside a taker of the old one: what is gone is gone.
+#[test]
+fn loom_gcra_change_vs_admit() {
+    model(3, || {
+        let gcra = Arc::new(Gcra::new());
+        assert!(take(&gcra, &quota(10, 2)));
+        let other = {
+            let gcra = Arc::clone(&gcra);
+            thread::spawn(move || take_any(&gcra, &quota(10, 2)))
+        };
+        gcra.change(&quota(10, 2), &quota(700, 2), NOW, || {});
+        let mine = take_any(&gcra, &quota(700, 2));
+        assert_ne!(other.join().unwrap(), mine, "there was one");
+        assert!(!take(&gcra, &quota(700, 2)));
+    });
+}

@@ -11,7 +11,7 @@ use loom::{
 use super::{Wakes, model};
 use crate::kernel::limit::{Full, Limit, WaitKey};
 
-fn poll(limit: &Limit, key: WaitKey, wakes: &Arc<Wakes>) -> Poll<()> {
+fn poll(limit: &Limit, key: WaitKey, wakes: &Arc<Wakes>) -> Poll<Result<(), Full>> {
     let waker = Waker::from(Arc::clone(wakes));
     limit.poll_acquired(key, &mut Context::from_waker(&waker))
 }
@@ -255,6 +255,37 @@ fn loom_limit_waiter_vs_caller() {
         caller.join().unwrap();
         assert_eq!(wakes.count(), u32::from(!at_once), "not one wake");
         assert!(at_once || poll(&limit, key, &wakes).is_ready());
+        limit.release_from(0, 1);
+        quiet(&limit);
+    });
+}
+
+/// The limit is lowered below what the first of two waits for, beside a release:
+/// it is served or sent away, and the second has its permit.
+#[test]
+fn loom_limit_lowered_below_a_waiter() {
+    model(3, || {
+        let limit = Arc::new(Limit::with_stripes(2, 2));
+        limit.try_acquire_from(0, 2).unwrap();
+        let wakes = [(); 2].map(|()| Arc::new(Wakes::default()));
+        let keys = [2, 1].map(|n| limit.enqueue(n, 2).unwrap());
+        for (key, wakes) in keys.iter().zip(&wakes) {
+            assert!(poll(&limit, *key, wakes).is_pending());
+        }
+        let other = {
+            let limit = Arc::clone(&limit);
+            thread::spawn(move || limit.release_from(1, 2))
+        };
+        limit.resize(1);
+        other.join().unwrap();
+        assert_eq!(wakes[0].count(), 1, "not one wake");
+        match poll(&limit, keys[0], &wakes[0]) {
+            Poll::Ready(Ok(())) => limit.release_from(0, 2),
+            Poll::Ready(Err(Full)) => {}
+            Poll::Pending => panic!("it waits on"),
+        }
+        assert_eq!(wakes[1].count(), 1, "it was held up");
+        assert_eq!(poll(&limit, keys[1], &wakes[1]), Poll::Ready(Ok(())));
         limit.release_from(0, 1);
         quiet(&limit);
     });

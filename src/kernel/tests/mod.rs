@@ -2,6 +2,8 @@
 
 #[cfg(not(keep_loom))]
 mod counter;
+#[cfg(not(keep_loom))]
+mod gate;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod gcra;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
