@@ -55,8 +55,8 @@ fn fault_014_a_runtime_stands_still() {
             });
             let running = current_thread();
             let task = running.spawn(after(ms(30)));
-        running.block_on(task).unwrap().unwrap();
-        running.block_on(after(ms(30))).unwrap();
+            running.block_on(task).unwrap().unwrap();
+            running.block_on(after(ms(30))).unwrap();
 
             // Nor does one that has been polled there before.
             let mut moves = after(ms(60));
