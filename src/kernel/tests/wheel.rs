@@ -161,6 +161,15 @@ fn memory_is_given_back() {
             places.push(wheel.arm(due, Tick::ZERO, name));
         }
         assert!(wheel.places() < 100_000 + 128, "{}", wheel.places());
+        // What half of them leave is taken by others.
+        for name in 0..50_000_u32 {
+            let which = random.below(100_000 - name) as usize;
+            assert!(wheel.cancel(places.swap_remove(which)).is_some());
+        }
+        for name in 0..50_000_u32 {
+            places.push(wheel.arm(Tick::from_nanos(u64::from(name)), Tick::ZERO, name));
+        }
+        assert!(wheel.places() < 100_000 + 128, "{}", wheel.places());
         // In no order.
         while let Some(last) = places.len().checked_sub(1) {
             let which = random.below(u32::try_from(last).unwrap() + 1) as usize;
