@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::words::{Words, unpack};
+use super::words::{Words, in_force};
 use crate::clock::Tick;
-use crate::kernel::gcra::Gcra;
+use crate::kernel::gcra::{Answer, Gcra, Quota};
 use crate::kernel::keyed::{Evict, Keyed};
-use crate::key::KeySpace;
+use crate::key::{KeyId, KeySpace};
 
 #[derive(Debug)]
 pub(super) struct Buckets {
@@ -14,6 +14,15 @@ pub(super) struct Buckets {
     pub(super) map: Keyed<Bucket>,
     /// Shared by all keys that find no place.
     pub(super) overflow: Gcra,
+}
+
+impl Buckets {
+    /// Asks the bucket of `key`, if it has one.
+    #[inline(never)]
+    pub(super) fn ask(&self, key: KeyId, quota: &Quota, now: Tick, cost: u32) -> Answer {
+        let ask = |bucket: &Bucket| bucket.gcra.ask(quota, now, cost);
+        self.map.get(key, ask).unwrap_or(Answer::Unsure)
+    }
 }
 
 /// The bucket of one key. It knows the quota in force because only that tells
@@ -26,7 +35,7 @@ pub(super) struct Bucket {
 
 impl Evict for Bucket {
     fn try_retire(&self, now: Tick) -> bool {
-        let (quota, _) = unpack(self.live.load());
+        let (quota, _) = in_force(&self.live);
         self.gcra.try_retire(&quota, now)
     }
 }

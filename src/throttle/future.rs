@@ -123,7 +123,7 @@ where
                             Gate::open(service.call(request))
                         }
                         Err(_) => {
-                            let rejection = reserved.state().reject(RejectionKind::NoRuntime, None);
+                            let rejection = reserved.state().reject(RejectionKind::NoRuntime);
                             Gate::refused(rejection.into())
                         }
                     };

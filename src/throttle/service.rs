@@ -100,13 +100,13 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady, None);
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
         if let Err(error) = self.inner.check(not_ready) {
             return ThrottleFuture::new(Gate::refused(error));
         }
         let stamp = self.state.core.clock().stamp();
         let passed = self.draw(&request).and_then(|(draw, cost)| {
-            State::admit(&self.state, draw, cost, stamp.now(), Duration::ZERO)
+            State::admit(&self.state, draw, cost, stamp.now(), || Duration::ZERO)
         });
         ThrottleFuture::new(match passed {
             Ok(_) => Gate::open(self.inner.call(request)),
@@ -133,16 +133,16 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady, None);
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
         if let Err(error) = self.inner.check(not_ready) {
             return WaitFuture::decided(Gate::refused(error));
         }
         let stamp = self.state.core.clock().stamp();
         let now = stamp.now();
-        let mut patience = self.state.max_wait();
-        if let Some(deadline) = Deadline::current() {
-            patience = patience.min(deadline.remaining(now));
-        }
+        let patience = || {
+            let most = self.state.max_wait();
+            Deadline::current().map_or(most, |deadline| most.min(deadline.remaining(now)))
+        };
         let passed = self
             .draw(&request)
             .and_then(|(draw, cost)| State::admit(&self.state, draw, cost, now, patience));

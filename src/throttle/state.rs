@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 
 use super::buckets::{Bucket, Buckets};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
-use super::words::{Rules, Words, pack, unpack};
-use crate::clock::Tick;
+use super::words::{MAX_WAIT, PERIOD, Rules, Words, in_force, pack};
+use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
-use crate::kernel::gcra::{Decision, Gcra, Level, Quota, Reservation};
+use crate::kernel::gcra::{Answer, Decision, Gcra, Quota, Reservation};
 use crate::kernel::keyed::{Keyed, Overflow};
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
@@ -132,7 +132,7 @@ impl State {
             slot.0 = Policy { max_keys, ..policy };
             slot.1 = slot.1.max(policy.max_wait);
             self.publish(policy, slot.1);
-            let (quota, _) = unpack(self.live.load());
+            let (quota, _) = in_force(&self.live);
             self.common.clamp(&quota, self.core.clock().now());
         }
         self.core.tell(Event::Updated);
@@ -151,13 +151,13 @@ impl State {
         match key {
             Ok(id) => Ok(Draw::Key(id)),
             Err(NoKey::Missing) => {
-                let (_, rules) = unpack(self.live.load());
+                let (_, rules) = in_force(&self.live);
                 match rules.missing_key() {
                     MissingKey::Share => Ok(Draw::Common),
-                    MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey, None)),
+                    MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey)),
                 }
             }
-            Err(NoKey::TooLong) => Err(self.reject(RejectionKind::BadKey, None)),
+            Err(NoKey::TooLong) => Err(self.reject(RejectionKind::BadKey)),
         }
     }
 
@@ -168,17 +168,33 @@ impl State {
         draw: Draw,
         cost: u32,
         now: Tick,
-        patience: Duration,
+        patience: impl Fn() -> Duration,
     ) -> Result<Pass, Rejection> {
         // The usual way in a few steps; whatever is out of the ordinary goes on.
-        if matches!(draw, Draw::Common) && cost > 0 && !state.core.is_overruled() {
-            let (quota, rules) = unpack(state.live.load());
-            if rules.headers() != Headers::Always && state.common.try_admit(&quota, now, cost) {
-                state.counters.add(ADMITTED, 1);
-                return Ok(Pass::Now);
+        if cost > 0 && !state.core.is_overruled() {
+            let (quota, rules) = in_force(&state.live);
+            if rules.headers() != Headers::Always {
+                match state.ask(draw, &quota, now, cost) {
+                    Answer::Admit => {
+                        state.counters.add(ADMITTED, 1);
+                        return Ok(Pass::Now);
+                    }
+                    Answer::Late(nanos) if patience().is_zero() => {
+                        return Err(state.refuse(rules, nanos));
+                    }
+                    _ => {}
+                }
             }
         }
-        Self::decide(state, draw, cost, now, patience)
+        Self::decide(state, draw, cost, now, patience())
+    }
+
+    #[inline]
+    fn ask(&self, draw: Draw, quota: &Quota, now: Tick, cost: u32) -> Answer {
+        match (draw, &self.keyed) {
+            (Draw::Key(key), Some(buckets)) => buckets.ask(key, quota, now, cost),
+            _ => self.common.ask(quota, now, cost),
+        }
     }
 
     #[inline(never)]
@@ -189,10 +205,10 @@ impl State {
         now: Tick,
         mut patience: Duration,
     ) -> Result<Pass, Rejection> {
-        let (quota, rules) = unpack(state.live.load());
+        let (quota, rules) = in_force(&state.live);
         let order = state.core.order();
         if order == Override::Close {
-            return Err(state.reject(RejectionKind::Closed, None));
+            return Err(state.reject(RejectionKind::Closed));
         }
         if cost == 0 {
             state.counters.add(ADMITTED, 1);
@@ -211,7 +227,8 @@ impl State {
         if let Decision::Admit(level) = decision {
             state.counters.add(ADMITTED, 1);
             if rules.headers() == Headers::Always {
-                state.tell_quota(&quota, rules, level, now, None);
+                let left = || (quota.remaining(level, now), quota.reset(level, now));
+                state.tell_quota(rules, false, left);
             }
             return Ok(Pass::Now);
         }
@@ -231,13 +248,8 @@ impl State {
                 due: now.saturating_add(wait),
                 wait,
             })),
-            Decision::Wait { wait, level, .. } => {
-                if rules.headers() != Headers::Never {
-                    state.tell_quota(&quota, rules, level, now, Some(wait));
-                }
-                Err(state.reject(RejectionKind::Throttled, Some(wait)))
-            }
-            _ => Err(state.reject(RejectionKind::CostAboveBurst, None)),
+            Decision::Wait { wait, .. } => Err(state.refuse(rules, nanos(wait))),
+            _ => Err(state.reject(RejectionKind::CostAboveBurst)),
         }
     }
 
@@ -271,9 +283,7 @@ impl State {
             }
             // Counted as let through by the caller.
             (Err(Overflow), _) if self.core.order() == Override::Bypass => Ok(Decision::Never),
-            (Err(Overflow), WhenFull::Refuse) => {
-                Err(self.reject(RejectionKind::KeysExhausted, None))
-            }
+            (Err(Overflow), WhenFull::Refuse) => Err(self.reject(RejectionKind::KeysExhausted)),
         }
     }
 
@@ -292,49 +302,51 @@ impl State {
     /// The longest wait of the policy.
     #[inline]
     pub(super) fn max_wait(&self) -> Duration {
-        let [.., max_wait, _] = self.live.load();
-        Duration::from_nanos(max_wait)
+        Duration::from_nanos(self.live.word::<MAX_WAIT>())
+    }
+
+    /// Too early, by so many nanoseconds.
+    #[inline(never)]
+    fn refuse(&self, rules: Rules, nanos: u64) -> Rejection {
+        if rules.headers() != Headers::Never {
+            self.tell_quota(rules, true, || (0, Duration::from_nanos(nanos)));
+        }
+        let rejection = Rejection::before(RejectionKind::Throttled, self.core.id());
+        self.count_refusal(rejection.with_wait(nanos))
     }
 
     #[cold]
-    pub(super) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Rejection {
-        self.counters.add(REJECTED, 1);
-        let rejection = Rejection::before(kind, self.core.id());
-        self.core.reject(match wait {
-            Some(wait) => rejection.with_wait(wait),
-            None => rejection,
-        })
+    pub(super) fn reject(&self, kind: RejectionKind) -> Rejection {
+        self.count_refusal(Rejection::before(kind, self.core.id()))
     }
 
-    /// Reports the quota to the layer that writes headers, if there is one.
-    fn tell_quota(
-        &self,
-        quota: &Quota,
-        rules: Rules,
-        level: Level,
-        now: Tick,
-        wait: Option<Duration>,
-    ) {
+    #[inline]
+    fn count_refusal(&self, rejection: Rejection) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        self.core.reject(rejection)
+    }
+
+    /// Reports what is left, and for how long, to the layer that writes headers, if
+    /// there is one.
+    #[inline]
+    fn tell_quota(&self, rules: Rules, refused: bool, left: impl FnOnce() -> (u32, Duration)) {
         #[cfg(feature = "http")]
         crate::http::report::report(|| {
-            let [.., per] = self.live.load();
+            let (remaining, reset) = left();
             crate::http::report::Quota {
                 layer: self.core.id(),
-                refused: wait.is_some(),
+                refused,
                 name: self.core.shared_name(),
                 limit: u64::from(rules.permits()),
-                window: Duration::from_nanos(per),
-                remaining: match wait {
-                    Some(_) => 0,
-                    // The burst may be more than the window's quota, which a
-                    // client would not understand.
-                    None => u64::from(quota.remaining(level, now).min(rules.permits())),
-                },
-                reset: wait.unwrap_or_else(|| quota.reset(level, now)),
+                window: Duration::from_nanos(self.live.word::<PERIOD>()),
+                // The burst may be more than the window's quota, which a client
+                // would not understand.
+                remaining: u64::from(remaining.min(rules.permits())),
+                reset,
             }
         });
         #[cfg(not(feature = "http"))]
-        let _ = (quota, rules, level, now, wait);
+        let _ = (rules, refused, left);
     }
 
     pub(super) fn snapshot(&self) -> super::Snapshot {
@@ -358,7 +370,7 @@ impl State {
 
     /// What the common bucket could admit now.
     pub(super) fn remaining(&self, now: Tick) -> u32 {
-        let (quota, _) = unpack(self.live.load());
+        let (quota, _) = in_force(&self.live);
         let level = self.common.level(&quota, now);
         level.map_or(0, |level| quota.remaining(level, now))
     }

@@ -9,6 +9,10 @@ use crate::kernel::live::Live;
 /// permits; the longest wait and the period in nanoseconds.
 pub(super) type Words = Live<7>;
 
+/// Which of the words the longest wait is, and which the period.
+pub(super) const MAX_WAIT: usize = 5;
+pub(super) const PERIOD: usize = 6;
+
 /// What the policy says beside the quota, as `pack` wrote it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules(u64);
@@ -27,8 +31,10 @@ pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 7] {
     [a, b, c, d, rules, wait, per]
 }
 
+/// The quota and the rules in force.
 #[inline]
-pub(super) fn unpack([a, b, c, d, rules, ..]: [u64; 7]) -> (Quota, Rules) {
+pub(super) fn in_force(words: &Words) -> (Quota, Rules) {
+    let [a, b, c, d, rules] = words.load_first();
     (Quota::from_words([a, b, c, d]), Rules(rules))
 }
 
