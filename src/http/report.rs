@@ -80,9 +80,11 @@ impl Report {
 #[cfg(feature = "throttle")]
 #[inline]
 pub(crate) fn report(quota: impl FnOnce() -> Quota) {
-    let _ = OPEN.try_with(|open| {
-        if let Some(report) = open.borrow_mut().as_mut() {
-            report.enter(quota());
-        }
-    });
+    if OPEN.try_with(|open| open.borrow().is_some()) == Ok(true) {
+        let _ = OPEN.try_with(|open| {
+            if let Some(report) = open.borrow_mut().as_mut() {
+                report.enter(quota());
+            }
+        });
+    }
 }

@@ -85,13 +85,14 @@ impl Gcra {
     #[inline]
     pub fn ask(&self, quota: &Quota, now: Tick, cost: u32) -> Answer {
         let tat = self.tat.load(Ordering::Acquire);
-        if !self.is_of(quota) || tat >= BUSY {
+        if !self.is_of(quota) {
             return Answer::Unsure;
         }
         let Some(cost) = quota.units_of(cost) else {
             return Answer::Unsure;
         };
         let units = quota.units(now);
+        // A mark in place of a time is too far ahead to pass.
         let (next, earliest) = quota.after(tat, units, cost);
         if units >= earliest {
             return match self.swap(tat, next) {
@@ -99,7 +100,7 @@ impl Gcra {
                 false => Answer::Unsure,
             };
         }
-        if quota.is_unlikely(tat, units) || self.tat.load(Ordering::Relaxed) != tat {
+        if tat >= BUSY || quota.is_unlikely(tat, units) || self.tat.load(Ordering::Relaxed) != tat {
             return Answer::Unsure;
         }
         Answer::Late(quota.wait(earliest, now))
@@ -126,7 +127,7 @@ impl Gcra {
                 continue;
             }
             let wait = Duration::from_nanos(quota.wait(earliest, now));
-            if wait <= patience && next - units <= quota.ahead {
+            if wait <= patience && next <= quota.most(units) {
                 if !self.swap(tat, next) {
                     continue;
                 }
@@ -228,7 +229,7 @@ impl Gcra {
         // Rounded up: an update mints nothing.
         let lacks = u128::from(tat.saturating_sub(units(scale, now)));
         let lacks = (lacks * u128::from(quota.cell)).div_ceil(cell);
-        let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead);
+        let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead());
         let fresh = if lacks == 0 {
             0
         } else {

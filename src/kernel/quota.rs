@@ -18,8 +18,9 @@ pub struct Quota {
     pub(super) cell: u64,
     /// Units that an empty bucket needs to fill.
     pub(super) full: u64,
-    /// Units that a TAT can lie ahead: a full bucket and the longest reservation.
-    pub(super) ahead: u64,
+    /// The last time: further ahead than it, a TAT can lie by a full bucket and the
+    /// longest reservation.
+    pub(super) last: u64,
 }
 
 /// Why a quota cannot be.
@@ -70,25 +71,25 @@ impl Quota {
             scale: word(scale),
             cell: word(cell),
             full: word(u128::from(burst) * cell),
-            ahead: word(ahead),
+            last: LAST - word(ahead).min(LAST),
         })
     }
 
     /// As words, for [`Live`](super::live::Live).
     #[must_use]
     pub fn to_words(self) -> [u64; 4] {
-        [self.scale, self.cell, self.full, self.ahead]
+        [self.scale, self.cell, self.full, self.last]
     }
 
     /// The quota of [`to_words`](Self::to_words).
     #[must_use]
     #[inline]
-    pub fn from_words([scale, cell, full, ahead]: [u64; 4]) -> Self {
+    pub fn from_words([scale, cell, full, last]: [u64; 4]) -> Self {
         Self {
             scale,
             cell,
             full,
-            ahead,
+            last,
         }
     }
 
@@ -109,7 +110,7 @@ impl Quota {
     /// would not fit the word.
     #[inline]
     pub(super) fn units(&self, now: Tick) -> u64 {
-        units(self.scale, now).min(LAST - self.ahead.min(LAST))
+        units(self.scale, now).min(self.last)
     }
 
     /// The TAT after one of `tat` at the time `units`, and when that begins to fit the
@@ -120,10 +121,16 @@ impl Quota {
         (next, next.saturating_sub(self.full))
     }
 
+    /// Units that a TAT can lie ahead.
+    #[inline]
+    pub(super) fn ahead(&self) -> u64 {
+        LAST.saturating_sub(self.last)
+    }
+
     /// The furthest that a TAT can lie ahead at the time `units`.
     #[inline]
     pub(super) fn most(&self, units: u64) -> u64 {
-        units.saturating_add(self.ahead)
+        units.saturating_add(self.ahead())
     }
 
     /// Whether `tat` is so far ahead that the clock must have been wrong by more

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::words::{Words, in_force};
 use crate::clock::Tick;
-use crate::kernel::gcra::{Answer, Gcra, Quota};
+use crate::kernel::gcra::Gcra;
 use crate::kernel::keyed::{Evict, Keyed};
-use crate::key::{KeyId, KeySpace};
+use crate::key::KeySpace;
 
 #[derive(Debug)]
 pub(super) struct Buckets {
@@ -14,15 +14,6 @@ pub(super) struct Buckets {
     pub(super) map: Keyed<Bucket>,
     /// Shared by all keys that find no place.
     pub(super) overflow: Gcra,
-}
-
-impl Buckets {
-    /// Asks the bucket of `key`, if it has one.
-    #[inline(never)]
-    pub(super) fn ask(&self, key: KeyId, quota: &Quota, now: Tick, cost: u32) -> Answer {
-        let ask = |bucket: &Bucket| bucket.gcra.ask(quota, now, cost);
-        self.map.get(key, ask).unwrap_or(Answer::Unsure)
-    }
 }
 
 /// The bucket of one key. It knows the quota in force because only that tells

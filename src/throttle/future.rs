@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::state::Reserved;
+use super::pass::Reserved;
 use crate::clock::Sleep;
 use crate::error::{AsRejection, RejectionKind};
 use crate::kernel::gate::Gate;

@@ -104,6 +104,6 @@ impl Handle {
 
     fn take(&self, draw: Draw, cost: u32) -> Result<(), Rejection> {
         let now = self.state.core.clock().now();
-        State::admit(&self.state, draw, cost, now, || Duration::ZERO).map(|_| ())
+        State::admit(&self.state, draw, cost, now)
     }
 }

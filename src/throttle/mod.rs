@@ -100,6 +100,7 @@ mod buckets;
 mod future;
 mod handle;
 mod layer;
+mod pass;
 mod policy;
 mod service;
 mod state;

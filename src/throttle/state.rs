@@ -1,12 +1,12 @@
 //! The buckets that a layer's throttles share.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::buckets::{Bucket, Buckets};
+use super::pass::{Pass, Reserved};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
 use super::words::{MAX_WAIT, PERIOD, Rules, Words, in_force, pack};
 use crate::clock::{Tick, nanos};
@@ -22,10 +22,10 @@ use crate::key::{KeyId, KeySpace, NoKey};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
-const ADMITTED: usize = 0;
+pub(super) const ADMITTED: usize = 0;
 const REJECTED: usize = 1;
-const WAITED: usize = 2;
-const CANCELLED: usize = 3;
+pub(super) const WAITED: usize = 2;
+pub(super) const CANCELLED: usize = 3;
 const BYPASSED: usize = 4;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct State {
     /// without a key.
     common: Gcra,
     pub(super) keyed: Option<Box<Buckets>>,
-    counters: Counters<8>,
+    pub(super) counters: Counters<8>,
     /// The policy as it was given, and the longest wait of all there have been.
     policy: Mutex<(Policy, Duration)>,
 }
@@ -48,51 +48,6 @@ pooled!(State);
 pub(super) enum Draw {
     Common,
     Key(KeyId),
-}
-
-/// A request may pass: now, or when its reserved time has come.
-#[derive(Debug)]
-pub(super) enum Pass {
-    Now,
-    Later(Reserved),
-}
-
-/// A place in a bucket's future; dropped before [`Reserved::take`], it is given
-/// back.
-#[derive(Debug)]
-pub(super) struct Reserved {
-    state: Shared<State>,
-    draw: Draw,
-    reservation: Option<Reservation>,
-    pub(super) due: Tick,
-    wait: Duration,
-}
-
-impl Reserved {
-    pub(super) fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Its time has come.
-    pub(super) fn take(&mut self) {
-        if self.reservation.take().is_some() {
-            self.state.counters.add(WAITED, 1);
-            self.state.counters.add(ADMITTED, 1);
-            self.state.core.tell(Event::Waited(self.wait));
-        }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            self.state.counters.add(CANCELLED, 1);
-            // Where a thread ends, the map of keys may be unusable already: then
-            // the place stays empty.
-            let cancel = || self.state.cancel(self.draw, reservation);
-            let _ = catch_unwind(AssertUnwindSafe(cancel));
-        }
-    }
 }
 
 impl State {
@@ -150,51 +105,88 @@ impl State {
         }
         match key {
             Ok(id) => Ok(Draw::Key(id)),
-            Err(NoKey::Missing) => {
-                let (_, rules) = in_force(&self.live);
-                match rules.missing_key() {
-                    MissingKey::Share => Ok(Draw::Common),
-                    MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey)),
-                }
-            }
+            Err(NoKey::Missing) => match Rules::of(&self.live).missing_key() {
+                MissingKey::Share => Ok(Draw::Common),
+                MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey)),
+            },
             Err(NoKey::TooLong) => Err(self.reject(RejectionKind::BadKey)),
         }
     }
 
-    /// Asks for `cost` at `now`, offering to wait until `patience` has passed.
-    #[inline]
+    /// Asks for `cost` at `now`, without patience.
+    #[inline(always)]
     pub(super) fn admit(
         state: &Shared<Self>,
         draw: Draw,
         cost: u32,
         now: Tick,
-        patience: impl Fn() -> Duration,
-    ) -> Result<Pass, Rejection> {
-        // The usual way in a few steps; whatever is out of the ordinary goes on.
-        if cost > 0 && !state.core.is_overruled() {
-            let (quota, rules) = in_force(&state.live);
-            if rules.headers() != Headers::Always {
-                match state.ask(draw, &quota, now, cost) {
-                    Answer::Admit => {
-                        state.counters.add(ADMITTED, 1);
-                        return Ok(Pass::Now);
-                    }
-                    Answer::Late(nanos) if patience().is_zero() => {
-                        return Err(state.refuse(rules, nanos));
-                    }
-                    _ => {}
-                }
-            }
+    ) -> Result<(), Rejection> {
+        match state.ask(draw, cost, now) {
+            Answer::Admit => Ok(()),
+            answer => Self::settle(state, answer, draw, cost, now),
         }
-        Self::decide(state, draw, cost, now, patience())
+    }
+
+    #[inline(never)]
+    fn settle(
+        state: &Shared<Self>,
+        answer: Answer,
+        draw: Draw,
+        cost: u32,
+        now: Tick,
+    ) -> Result<(), Rejection> {
+        match answer {
+            Answer::Late(nanos) => Err(state.refuse(nanos)),
+            _ => Self::decide(state, draw, cost, now, Duration::ZERO).map(drop),
+        }
+    }
+
+    /// Asks for `cost` at `now`, offering to wait until `patience` has passed.
+    #[inline]
+    pub(super) fn admit_in_time(
+        state: &Shared<Self>,
+        draw: Draw,
+        cost: u32,
+        now: Tick,
+        patience: impl FnOnce() -> Duration,
+    ) -> Result<Pass, Rejection> {
+        match state.ask(draw, cost, now) {
+            Answer::Admit => Ok(Pass::Now),
+            _ => Self::decide(state, draw, cost, now, patience()),
+        }
     }
 
     #[inline]
-    fn ask(&self, draw: Draw, quota: &Quota, now: Tick, cost: u32) -> Answer {
+    fn ask(&self, draw: Draw, cost: u32, now: Tick) -> Answer {
         match (draw, &self.keyed) {
-            (Draw::Key(key), Some(buckets)) => buckets.ask(key, quota, now, cost),
-            _ => self.common.ask(quota, now, cost),
+            (Draw::Key(key), Some(buckets)) => self.ask_key(buckets, key, cost, now),
+            _ => self.ask_of(cost, |quota| self.common.ask(quota, now, cost)),
         }
+    }
+
+    #[inline(never)]
+    fn ask_key(&self, buckets: &Buckets, key: KeyId, cost: u32, now: Tick) -> Answer {
+        self.ask_of(cost, |quota| {
+            let ask = |bucket: &Bucket| bucket.gcra.ask(quota, now, cost);
+            buckets.map.get(key, ask).unwrap_or(Answer::Unsure)
+        })
+    }
+
+    /// The usual way in a few steps; whatever is out of the ordinary is `Unsure`.
+    #[inline(always)]
+    fn ask_of(&self, cost: u32, ask: impl FnOnce(&Quota) -> Answer) -> Answer {
+        if cost == 0 || self.core.is_overruled() {
+            return Answer::Unsure;
+        }
+        let (quota, rules) = in_force(&self.live);
+        if rules.headers() == Headers::Always {
+            return Answer::Unsure;
+        }
+        let answer = ask(&quota);
+        if answer == Answer::Admit {
+            self.counters.add(ADMITTED, 1);
+        }
+        answer
     }
 
     #[inline(never)]
@@ -220,7 +212,7 @@ impl State {
         }
         let decision = match (draw, &state.keyed) {
             (Draw::Key(key), Some(buckets)) => {
-                state.ask_key(buckets, key, &quota, rules, now, cost, patience)?
+                state.decide_key(buckets, key, &quota, rules, now, cost, patience)?
             }
             _ => state.common.admit(&quota, now, cost, patience),
         };
@@ -239,23 +231,20 @@ impl State {
         match decision {
             Decision::Wait {
                 wait,
-                reserved: reservation @ Some(_),
+                reserved: Some(place),
                 ..
-            } => Ok(Pass::Later(Reserved {
-                state: state.clone(),
-                draw,
-                reservation,
-                due: now.saturating_add(wait),
-                wait,
-            })),
-            Decision::Wait { wait, .. } => Err(state.refuse(rules, nanos(wait))),
+            } => {
+                let reserved = Reserved::new(state.clone(), draw, place, now, wait);
+                Ok(Pass::Later(reserved))
+            }
+            Decision::Wait { wait, .. } => Err(state.refuse(nanos(wait))),
             _ => Err(state.reject(RejectionKind::CostAboveBurst)),
         }
     }
 
     #[inline]
     #[allow(clippy::too_many_arguments)] // one call, split off for its size
-    fn ask_key(
+    fn decide_key(
         &self,
         buckets: &Buckets,
         key: KeyId,
@@ -287,7 +276,7 @@ impl State {
         }
     }
 
-    fn cancel(&self, draw: Draw, reservation: Reservation) {
+    pub(super) fn cancel(&self, draw: Draw, reservation: Reservation) {
         match (draw, &self.keyed) {
             (Draw::Key(key), Some(buckets)) => {
                 // A bucket that is gone was full: nothing is left to give back.
@@ -306,8 +295,9 @@ impl State {
     }
 
     /// Too early, by so many nanoseconds.
-    #[inline(never)]
-    fn refuse(&self, rules: Rules, nanos: u64) -> Rejection {
+    #[inline(always)]
+    fn refuse(&self, nanos: u64) -> Rejection {
+        let rules = Rules::of(&self.live);
         if rules.headers() != Headers::Never {
             self.tell_quota(rules, true, || (0, Duration::from_nanos(nanos)));
         }

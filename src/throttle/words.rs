@@ -9,7 +9,8 @@ use crate::kernel::live::Live;
 /// permits; the longest wait and the period in nanoseconds.
 pub(super) type Words = Live<7>;
 
-/// Which of the words the longest wait is, and which the period.
+/// Which of the words is which.
+const RULES: usize = 4;
 pub(super) const MAX_WAIT: usize = 5;
 pub(super) const PERIOD: usize = 6;
 
@@ -39,6 +40,12 @@ pub(super) fn in_force(words: &Words) -> (Quota, Rules) {
 }
 
 impl Rules {
+    /// Those in force.
+    #[inline]
+    pub(super) fn of(words: &Words) -> Self {
+        Self(words.word::<RULES>())
+    }
+
     #[inline]
     pub(super) fn headers(self) -> Headers {
         match self.0 & 0xff {
