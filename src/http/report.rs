@@ -76,15 +76,20 @@ impl Report {
     }
 }
 
-/// Reports a quota, if anybody wants to know.
+/// Whether anybody wants to know of quotas.
 #[cfg(feature = "throttle")]
 #[inline]
-pub(crate) fn report(quota: impl FnOnce() -> Quota) {
-    if OPEN.try_with(|open| open.borrow().is_some()) == Ok(true) {
-        let _ = OPEN.try_with(|open| {
-            if let Some(report) = open.borrow_mut().as_mut() {
-                report.enter(quota());
-            }
-        });
-    }
+pub(crate) fn is_open() -> bool {
+    OPEN.try_with(|open| open.borrow().is_some())
+        .unwrap_or(false)
+}
+
+/// Reports a quota to whoever wants to know.
+#[cfg(feature = "throttle")]
+pub(crate) fn report(quota: Quota) {
+    let _ = OPEN.try_with(|open| {
+        if let Some(report) = open.borrow_mut().as_mut() {
+            report.enter(quota);
+        }
+    });
 }

@@ -321,9 +321,9 @@ impl State {
     #[inline]
     fn tell_quota(&self, rules: Rules, refused: bool, left: impl FnOnce() -> (u32, Duration)) {
         #[cfg(feature = "http")]
-        crate::http::report::report(|| {
+        if crate::http::report::is_open() {
             let (remaining, reset) = left();
-            crate::http::report::Quota {
+            crate::http::report::report(crate::http::report::Quota {
                 layer: self.core.id(),
                 refused,
                 name: self.core.shared_name(),
@@ -333,8 +333,8 @@ impl State {
                 // would not understand.
                 remaining: u64::from(remaining.min(rules.permits())),
                 reset,
-            }
-        });
+            });
+        }
         #[cfg(not(feature = "http"))]
         let _ = (rules, refused, left);
     }
