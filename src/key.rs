@@ -52,24 +52,37 @@ mod tests;
 /// Equal keys in one [`KeySpace`] give equal ids; ids of two spaces have nothing in common. Two
 /// different keys share an id with a probability of about n²/2¹²⁹ among n keys.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(u128);
+pub struct KeyId {
+    // Not a `u128`: what holds one of those is compared and moved in halves that do not fit.
+    high: u64,
+    low: u64,
+}
 
 impl KeyId {
     /// The 128 bits of the id.
     #[must_use]
     pub const fn as_u128(self) -> u128 {
-        self.0
+        (self.high as u128) << 64 | self.low as u128
     }
 
     #[cfg(test)]
+    #[allow(clippy::cast_possible_truncation)] // halves
     pub(crate) const fn from_u128(bits: u128) -> Self {
-        Self(bits)
+        Self {
+            high: (bits >> 64) as u64,
+            low: bits as u64,
+        }
+    }
+
+    /// Half of the bits.
+    pub(crate) const fn high(self) -> u64 {
+        self.high
     }
 }
 
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({:032x})", self.0)
+        write!(f, "KeyId({:032x})", self.as_u128())
     }
 }
 
@@ -131,7 +144,11 @@ impl KeySpace {
             left: self.max_len,
         };
         key.key(request, &mut hasher)?;
-        Ok(KeyId(hasher.sip.finish128().as_u128()))
+        let hash = hasher.sip.finish128();
+        Ok(KeyId {
+            high: hash.h2,
+            low: hash.h1,
+        })
     }
 }
 

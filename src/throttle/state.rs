@@ -98,18 +98,22 @@ impl State {
     }
 
     /// Where a request with this key draws from.
+    #[inline]
     pub(super) fn draw(&self, key: Result<KeyId, NoKey>) -> Result<Draw, Rejection> {
-        if key.is_err() && self.core.is_overruled() {
-            // The operator's order comes before the form of the request.
-            return Ok(Draw::Common);
-        }
         match key {
             Ok(id) => Ok(Draw::Key(id)),
-            Err(NoKey::Missing) => match Rules::of(&self.live).missing_key() {
-                MissingKey::Share => Ok(Draw::Common),
-                MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey)),
-            },
-            Err(NoKey::TooLong) => Err(self.reject(RejectionKind::BadKey)),
+            Err(why) => self.draw_without(why).map(|()| Draw::Common),
+        }
+    }
+
+    #[cold]
+    fn draw_without(&self, why: NoKey) -> Result<(), Rejection> {
+        // The operator's order comes before the form of the request.
+        let share = self.core.is_overruled()
+            || why == NoKey::Missing && Rules::of(&self.live).missing_key() == MissingKey::Share;
+        match share {
+            true => Ok(()),
+            false => Err(self.reject(RejectionKind::BadKey)),
         }
     }
 
