@@ -33,7 +33,11 @@ pub(super) fn origin() -> Instant {
 
 #[inline]
 pub(super) fn tick_of(instant: Instant) -> Tick {
-    let start = start();
+    since(start(), instant)
+}
+
+#[inline]
+fn since(start: Origin, instant: Instant) -> Tick {
     if let Some(zero) = start.digits {
         let since = digits(instant).wrapping_sub(zero).cast_signed();
         // Below zero: before the start.
@@ -92,5 +96,39 @@ impl Hasher for Digits {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the standard library says.
+    fn told(start: Origin, instant: Instant) -> Tick {
+        let digits = None;
+        since(Origin { digits, ..start }, instant)
+    }
+
+    proptest! {
+        /// Before the start, after it, and across every second's end.
+        #[test]
+        fn digits_are_nanoseconds(
+            back in any::<bool>(),
+            seconds in (0..34u32).prop_flat_map(|bits| 0..=1u64 << bits),
+            nanos in prop_oneof![0..1_000_000_000u32, Just(0), Just(1), Just(999_999_999)],
+        ) {
+            let start = start();
+            prop_assert!(start.digits.is_some(), "not on this platform");
+            let far = Duration::new(seconds, nanos);
+            let instant = match back {
+                true => start.instant.checked_sub(far),
+                false => start.instant.checked_add(far),
+            };
+            if let Some(instant) = instant {
+                prop_assert_eq!(since(start, instant), told(start, instant));
+            }
+        }
     }
 }
