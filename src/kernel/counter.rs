@@ -42,15 +42,19 @@ impl<const N: usize> Counters<N> {
     /// As [`add`](Self::add), for a thread whose number the caller knows.
     #[inline]
     pub fn add_from(&self, thread: usize, which: usize, n: u64) {
-        let own = self.owned.get(thread);
-        let Some(counter) = own.unwrap_or(&self.shared).0.get(which) else {
-            return;
+        let Some(own) = self.owned.get(thread) else {
+            return self.add_shared(which, n);
         };
-        if own.is_some() {
+        if let Some(counter) = own.0.get(which) {
             // The only writer of this word is this thread.
             let old = counter.load(Ordering::Relaxed);
             counter.store(old.wrapping_add(n), Ordering::Relaxed);
-        } else {
+        }
+    }
+
+    #[cold]
+    fn add_shared(&self, which: usize, n: u64) {
+        if let Some(counter) = self.shared.0.get(which) {
             counter.fetch_add(n, Ordering::Relaxed);
         }
     }
