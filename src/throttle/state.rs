@@ -118,6 +118,7 @@ impl State {
     }
 
     /// Asks for `cost` at `now`, without patience.
+    // Always inlined, so that an admission never becomes a `Result` in memory.
     #[inline(always)]
     pub(super) fn admit(
         state: &Shared<Self>,
