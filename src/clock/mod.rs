@@ -15,6 +15,7 @@
 // The rule that nobody reads a clock holds everywhere but here.
 #![allow(clippy::disallowed_methods)]
 
+mod driver;
 #[cfg(any(test, feature = "test-util"))]
 mod manual;
 mod real;
@@ -27,9 +28,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+#[cfg(feature = "test-util")]
+pub(crate) use driver::armed;
 #[cfg(any(test, feature = "test-util"))]
 pub use manual::ManualClock;
-use real::{origin, tick_of};
+use real::{instant_of, tick_of};
 pub use sleep::{NoRuntime, Sleep};
 pub(crate) use stamp::Stamp;
 pub use tick::Tick;
@@ -122,11 +125,22 @@ impl Clock {
     /// A timer that fires at `due`: never early, and at once if that has
     /// passed. It costs nothing until it is polled for the first time.
     pub fn sleep_until(&self, due: Tick) -> Sleep {
+        self.timer(due, Tick::ZERO)
+    }
+
+    /// As [`sleep_until`](Self::sleep_until), for who has just read the clock.
+    #[inline]
+    pub(crate) fn sleep_from(&self, now: Tick, due: Tick) -> Sleep {
+        self.timer(due, now)
+    }
+
+    #[inline]
+    fn timer(&self, due: Tick, seen: Tick) -> Sleep {
         #[cfg(any(test, feature = "test-util"))]
         if let Source::Manual(manual) = &self.source {
             return Sleep::manual(manual.clone(), due);
         }
-        Sleep::tokio(due)
+        Sleep::on_wheel(due, seen)
     }
 
     /// The time, read once for all layers that are called within one `call`.

@@ -27,8 +27,11 @@ fn start() -> Origin {
     })
 }
 
-pub(super) fn origin() -> Instant {
-    start().instant
+/// `None` if the system's clock cannot tell it.
+pub(super) fn instant_of(tick: Tick) -> Option<tokio::time::Instant> {
+    let since = Duration::from_nanos(tick.as_nanos());
+    let instant = start().instant.checked_add(since);
+    instant.map(tokio::time::Instant::from_std)
 }
 
 #[inline]

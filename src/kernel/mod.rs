@@ -21,6 +21,7 @@ pub mod ready;
 pub mod shared;
 pub(crate) mod sync;
 mod wait_queue;
+pub(crate) mod wheel;
 
 #[cfg(test)]
 mod tests;
