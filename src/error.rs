@@ -38,8 +38,6 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::clock::nanos;
-
 /// Which layer refused: unique among the layers of a process. A
 /// [`Registry`](crate::Registry) knows its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -164,11 +162,11 @@ impl Rejection {
         }
     }
 
-    /// With the time after which it is worth another try.
+    /// With the nanoseconds after which it is worth another try.
     #[must_use]
-    pub(crate) fn with_wait(self, wait: Duration) -> Self {
+    pub(crate) fn with_wait(self, nanos: u64) -> Self {
         Self {
-            wait: NonZeroU64::new(nanos(wait)),
+            wait: NonZeroU64::new(nanos),
             ..self
         }
     }

@@ -4,7 +4,8 @@
 //! extractor reads the key out of the request and feeds it to a [`KeyHasher`]; what is stored is
 //! only the [`KeyId`], a 128-bit SipHash-1-3 under a random key that belongs to one [`KeySpace`].
 //! So memory per key is fixed, no secret is kept, and nobody outside the process can choose two
-//! keys that collide.
+//! keys that collide: the rounds are those that the standard library trusts with its hash maps,
+//! and with twice its bits, chance needs 2⁶⁴ keys for a collision.
 //!
 //! | extractor | key |
 //! |---|---|
@@ -42,6 +43,7 @@ pub use crate::http::key::{
     ClientIpKey, HeaderKey, MethodKey, PathKey, client_ip, header, method, path,
 };
 
+pub mod cost;
 #[cfg(test)]
 mod tests;
 
@@ -50,24 +52,37 @@ mod tests;
 /// Equal keys in one [`KeySpace`] give equal ids; ids of two spaces have nothing in common. Two
 /// different keys share an id with a probability of about n²/2¹²⁹ among n keys.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(u128);
+pub struct KeyId {
+    // Not a `u128`: what holds one of those is compared and moved in halves that do not fit.
+    high: u64,
+    low: u64,
+}
 
 impl KeyId {
     /// The 128 bits of the id.
     #[must_use]
     pub const fn as_u128(self) -> u128 {
-        self.0
+        (self.high as u128) << 64 | self.low as u128
     }
 
     #[cfg(test)]
+    #[allow(clippy::cast_possible_truncation)] // halves
     pub(crate) const fn from_u128(bits: u128) -> Self {
-        Self(bits)
+        Self {
+            high: (bits >> 64) as u64,
+            low: bits as u64,
+        }
+    }
+
+    /// Half of the bits.
+    pub(crate) const fn high(self) -> u64 {
+        self.high
     }
 }
 
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({:032x})", self.0)
+        write!(f, "KeyId({:032x})", self.as_u128())
     }
 }
 
@@ -129,7 +144,11 @@ impl KeySpace {
             left: self.max_len,
         };
         key.key(request, &mut hasher)?;
-        Ok(KeyId(hasher.sip.finish128().as_u128()))
+        let hash = hasher.sip.finish128();
+        Ok(KeyId {
+            high: hash.h2,
+            low: hash.h1,
+        })
     }
 }
 
@@ -187,8 +206,15 @@ impl KeyHasher {
             return Err(NoKey::TooLong);
         }
         // The length goes last, as it is not known before: read from its end, the sequence of
-        // parts is unambiguous. Frames do not count towards the limit.
-        self.sip.write_u64(len);
+        // parts is unambiguous. One byte for a short part, as SipHash has room for that after a
+        // part of whole words; frames do not count towards the limit.
+        match u8::try_from(len) {
+            Ok(len) if len != LONG => self.sip.write_u8(len),
+            _ => {
+                self.sip.write_u64(len);
+                self.sip.write_u8(LONG);
+            }
+        }
         Ok(())
     }
 }
@@ -201,6 +227,9 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
+/// In place of a length: eight bytes of it stand before this one.
+const LONG: u8 = u8::MAX;
+
 /// One part on its way in: counts its bytes and stops hashing at the limit.
 struct Framed<'a> {
     hasher: &'a mut KeyHasher,
@@ -208,17 +237,29 @@ struct Framed<'a> {
     over: bool,
 }
 
-impl Hasher for Framed<'_> {
+impl Framed<'_> {
     #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        match self.hasher.left.checked_sub(bytes.len()) {
+    fn count(&mut self, bytes: usize, write: impl FnOnce(&mut SipHasher13)) {
+        match self.hasher.left.checked_sub(bytes) {
             Some(left) if !self.over => {
                 self.hasher.left = left;
-                self.len = self.len.saturating_add(bytes.len() as u64);
-                self.hasher.sip.write(bytes);
+                self.len = self.len.saturating_add(bytes as u64);
+                write(&mut self.hasher.sip);
             }
             _ => self.over = true,
         }
+    }
+}
+
+impl Hasher for Framed<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.count(bytes.len(), |sip| sip.write(bytes));
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.count(8, |sip| sip.write_u64(number));
     }
 
     fn finish(&self) -> u64 {
@@ -338,62 +379,5 @@ where
 impl<F> fmt::Debug for Value<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value").finish_non_exhaustive()
-    }
-}
-
-/// How much a request counts.
-pub mod cost {
-    use std::fmt;
-
-    /// How many units of a quota a request takes.
-    #[diagnostic::on_unimplemented(
-        message = "`{Self}` cannot tell the cost of `{Req}`",
-        label = "not a cost for this request type",
-        note = "use `cost::One`, or wrap a closure: `cost::by(|r: &{Req}| 1)`"
-    )]
-    pub trait Cost<Req: ?Sized> {
-        /// The units that `request` takes: 1 is an ordinary request, 0 is free.
-        fn cost(&self, request: &Req) -> u32;
-    }
-
-    /// Every request costs one unit.
-    #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-    pub struct One;
-
-    impl<Req: ?Sized> Cost<Req> for One {
-        #[inline]
-        fn cost(&self, _: &Req) -> u32 {
-            1
-        }
-    }
-
-    /// A closure as a cost; see [`by`].
-    #[derive(Copy, Clone)]
-    pub struct By<F>(F);
-
-    /// The cost is what `f` says.
-    pub const fn by<Req, F>(f: F) -> By<F>
-    where
-        F: Fn(&Req) -> u32,
-        Req: ?Sized,
-    {
-        By(f)
-    }
-
-    impl<Req, F> Cost<Req> for By<F>
-    where
-        F: Fn(&Req) -> u32,
-        Req: ?Sized,
-    {
-        #[inline]
-        fn cost(&self, request: &Req) -> u32 {
-            (self.0)(request)
-        }
-    }
-
-    impl<F> fmt::Debug for By<F> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("By").finish_non_exhaustive()
-        }
     }
 }

@@ -48,7 +48,7 @@ impl ManualClock {
     /// The clock to give to layers.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        Clock(Source::Manual(self.clone()))
+        Clock::of(Source::Manual(self.clone()))
     }
 
     /// The time.

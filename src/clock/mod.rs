@@ -18,6 +18,7 @@
 mod driver;
 #[cfg(any(test, feature = "test-util"))]
 mod manual;
+mod real;
 mod sleep;
 mod stamp;
 mod tick;
@@ -25,13 +26,13 @@ mod tick;
 use std::fmt;
 #[cfg(any(test, feature = "test-util", feature = "tsc"))]
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 #[cfg(feature = "test-util")]
 pub(crate) use driver::armed;
 #[cfg(any(test, feature = "test-util"))]
 pub use manual::ManualClock;
+use real::{instant_of, tick_of};
 pub use sleep::{NoRuntime, Sleep};
 pub(crate) use stamp::Stamp;
 pub use tick::Tick;
@@ -41,7 +42,11 @@ pub(crate) use tick::nanos;
 ///
 /// The default is [`Clock::tokio`].
 #[derive(Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// Tells the clocks of this process apart; never 0.
+    identity: usize,
+}
 
 #[derive(Clone)]
 enum Source {
@@ -60,38 +65,30 @@ struct Tsc {
     started: Tick,
 }
 
-/// The [`Tick::ZERO`] of every clock that counts real time: an hour before the
-/// first reading, because the paused time of a test may have begun earlier.
-fn origin() -> Instant {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(|| {
-        let now = Instant::now();
-        now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
-    })
-}
-
-fn tick_of(instant: Instant) -> Tick {
-    Tick::ZERO.saturating_add(instant.saturating_duration_since(origin()))
-}
-
-/// `None` if the system's clock cannot tell it.
-fn instant_of(tick: Tick) -> Option<tokio::time::Instant> {
-    let instant = origin().checked_add(Duration::from_nanos(tick.as_nanos()));
-    instant.map(tokio::time::Instant::from_std)
-}
-
 impl Clock {
+    fn of(source: Source) -> Self {
+        let identity = match &source {
+            Source::System => 1,
+            Source::Tokio => 2,
+            #[cfg(feature = "tsc")]
+            Source::Tsc(tsc) => Arc::as_ptr(tsc).addr(),
+            #[cfg(any(test, feature = "test-util"))]
+            Source::Manual(manual) => manual.identity(),
+        };
+        Self { source, identity }
+    }
+
     /// The operating system's monotonic clock: [`std::time::Instant`].
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self::of(Source::System)
     }
 
     /// Tokio's clock. It is the system's, and follows tokio's paused time in
     /// tests (`#[tokio::test(start_paused = true)]`).
     #[must_use]
     pub fn tokio() -> Self {
-        Self(Source::Tokio)
+        Self::of(Source::Tokio)
     }
 
     /// The processor's time stamp counter, by the crate `quanta`: about half
@@ -103,7 +100,7 @@ impl Clock {
         let clock = quanta::Clock::new();
         let started = tick_of(Instant::now());
         let start = clock.now();
-        Self(Source::Tsc(Arc::new(Tsc {
+        Self::of(Source::Tsc(Arc::new(Tsc {
             clock,
             start,
             started,
@@ -112,9 +109,8 @@ impl Clock {
 
     /// The time.
     #[must_use]
-    #[inline]
     pub fn now(&self) -> Tick {
-        match &self.0 {
+        match &self.source {
             Source::System => tick_of(Instant::now()),
             Source::Tokio => tick_of(tokio::time::Instant::now().into_std()),
             #[cfg(feature = "tsc")]
@@ -141,7 +137,7 @@ impl Clock {
     #[inline]
     fn timer(&self, due: Tick, seen: Tick) -> Sleep {
         #[cfg(any(test, feature = "test-util"))]
-        if let Source::Manual(manual) = &self.0 {
+        if let Source::Manual(manual) = &self.source {
             return Sleep::manual(manual.clone(), due);
         }
         Sleep::on_wheel(due, seen)
@@ -151,19 +147,6 @@ impl Clock {
     #[inline]
     pub(crate) fn stamp(&self) -> Stamp {
         Stamp::enter(self)
-    }
-
-    /// Tells the clocks of this process apart, and never changes.
-    #[inline]
-    fn identity(&self) -> usize {
-        match &self.0 {
-            Source::System => 1,
-            Source::Tokio => 2,
-            #[cfg(feature = "tsc")]
-            Source::Tsc(tsc) => Arc::as_ptr(tsc).addr(),
-            #[cfg(any(test, feature = "test-util"))]
-            Source::Manual(manual) => manual.identity(),
-        }
     }
 }
 
@@ -175,7 +158,7 @@ impl Default for Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.0 {
+        f.write_str(match &self.source {
             Source::System => "Clock::System",
             Source::Tokio => "Clock::Tokio",
             #[cfg(feature = "tsc")]

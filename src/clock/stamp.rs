@@ -25,7 +25,7 @@ pub(crate) struct Stamp {
 impl Stamp {
     #[inline]
     pub(super) fn enter(clock: &Clock) -> Self {
-        let identity = clock.identity();
+        let identity = clock.identity;
         let current = CURRENT.try_with(Cell::get).unwrap_or((Tick::ZERO, 0));
         if current.1 == identity {
             return Self {

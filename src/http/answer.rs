@@ -171,8 +171,8 @@ mod tests {
     fn fault_061_every_refusal_has_its_status_and_an_honest_retry_after() {
         for (kind, status, code, retried) in KINDS {
             for wait in [1, 999_999_999, 1_000_000_001, 90_000_000_000] {
-                let wait = Duration::from_nanos(wait);
                 let rejection = Rejection::before(kind, LayerId(1)).with_wait(wait);
+                let wait = Duration::from_nanos(wait);
                 let answer = http(&rejection, true, &Report::default());
                 assert_eq!(answer.status().as_u16(), status, "{kind:?}");
                 let seconds = answer

@@ -59,25 +59,37 @@ impl Report {
         f()
     }
 
+    #[cfg(feature = "throttle")]
+    fn enter(&mut self, quota: Quota) {
+        // A second try through the same throttle replaces the first.
+        let slot = self
+            .quotas
+            .iter_mut()
+            .find(|slot| slot.as_ref().is_none_or(|old| old.layer == quota.layer));
+        if let Some(slot) = slot {
+            *slot = Some(quota);
+        }
+    }
+
     pub(crate) fn quotas(&self) -> impl Iterator<Item = &Quota> + Clone {
         self.quotas.iter().flatten()
     }
 }
 
-/// Reports a quota, if anybody wants to know.
+/// Whether anybody wants to know of quotas.
 #[cfg(feature = "throttle")]
-pub(crate) fn report(quota: impl FnOnce() -> Quota) {
+#[inline]
+pub(crate) fn is_open() -> bool {
+    OPEN.try_with(|open| open.borrow().is_some())
+        .unwrap_or(false)
+}
+
+/// Reports a quota to whoever wants to know.
+#[cfg(feature = "throttle")]
+pub(crate) fn report(quota: Quota) {
     let _ = OPEN.try_with(|open| {
         if let Some(report) = open.borrow_mut().as_mut() {
-            let quota = quota();
-            // A second try through the same throttle replaces the first.
-            let slot = report
-                .quotas
-                .iter_mut()
-                .find(|slot| slot.as_ref().is_none_or(|old| old.layer == quota.layer));
-            if let Some(slot) = slot {
-                *slot = Some(quota);
-            }
+            report.enter(quota);
         }
     });
 }

@@ -10,8 +10,10 @@ use super::sync::{AtomicU64, Ordering, Padded, ids, stripes};
 /// `N` monotone counters, striped by thread (at most 16 fill one stripe).
 #[derive(Debug)]
 pub struct Counters<const N: usize> {
-    /// All but the last are owned by the thread of the same number.
-    stripes: Box<[Padded<[AtomicU64; N]>]>,
+    /// Each is written by the thread of its number alone.
+    owned: Box<[Padded<[AtomicU64; N]>]>,
+    /// Of all threads beyond.
+    shared: Padded<[AtomicU64; N]>,
 }
 
 impl<const N: usize> Default for Counters<N> {
@@ -26,7 +28,8 @@ impl<const N: usize> Counters<N> {
     pub fn with_owned(owned: usize) -> Self {
         let stripe = || Padded(std::array::from_fn(|_| AtomicU64::new(0)));
         Self {
-            stripes: (0..=owned).map(|_| stripe()).collect(),
+            owned: (0..owned).map(|_| stripe()).collect(),
+            shared: stripe(),
         }
     }
 
@@ -39,23 +42,29 @@ impl<const N: usize> Counters<N> {
     /// As [`add`](Self::add), for a thread whose number the caller knows.
     #[inline]
     pub fn add_from(&self, thread: usize, which: usize, n: u64) {
-        let shared = self.stripes.len() - 1;
-        if let Some(counter) = self.stripes[thread.min(shared)].0.get(which) {
-            if thread < shared {
-                // The only writer of this word is this thread.
-                let old = counter.load(Ordering::Relaxed);
-                counter.store(old.wrapping_add(n), Ordering::Relaxed);
-            } else {
-                counter.fetch_add(n, Ordering::Relaxed);
-            }
+        let Some(own) = self.owned.get(thread) else {
+            return self.add_shared(which, n);
+        };
+        if let Some(counter) = own.0.get(which) {
+            // The only writer of this word is this thread.
+            let old = counter.load(Ordering::Relaxed);
+            counter.store(old.wrapping_add(n), Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn add_shared(&self, which: usize, n: u64) {
+        if let Some(counter) = self.shared.0.get(which) {
+            counter.fetch_add(n, Ordering::Relaxed);
         }
     }
 
     /// The sum over all threads.
     #[must_use]
     pub fn sum(&self, which: usize) -> u64 {
-        self.stripes
+        self.owned
             .iter()
+            .chain([&self.shared])
             .filter_map(|stripe| stripe.0.get(which))
             .fold(0, |sum, c| sum.wrapping_add(c.load(Ordering::Relaxed)))
     }

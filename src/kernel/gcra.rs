@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::quota::{FRACTION, LAST, units};
+use super::quota::{LAST, units};
 pub use super::quota::{Level, Quota, QuotaError};
 use super::sync::{AtomicU64, Ordering, spin};
 use crate::clock::Tick;
@@ -37,6 +37,18 @@ pub enum Decision {
     Never,
     /// The bucket was retired: look its key up again.
     Dead,
+}
+
+/// What a bucket answers at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Now.
+    Admit,
+    /// Now would be too early, by so many nanoseconds: [`Decision::Wait`] without a
+    /// place.
+    Late(u64),
+    /// Nothing yet: [`Gcra::admit`] knows.
+    Unsure,
 }
 
 /// A place in a bucket's future, for [`Gcra::cancel`].
@@ -68,23 +80,30 @@ impl Gcra {
         Self::default()
     }
 
-    /// Takes `cost` at `now`, if nothing stands in the way: [`admit`](Self::admit)
-    /// in the fewest steps. `false` says nothing yet; ask there.
+    /// Asks for `cost` at `now` and without patience: [`admit`](Self::admit) in the
+    /// fewest steps, which leaves to it whatever is out of the ordinary.
     #[inline]
-    pub fn try_admit(&self, quota: &Quota, now: Tick, cost: u32) -> bool {
-        let units = quota.units(now);
+    pub fn ask(&self, quota: &Quota, now: Tick, cost: u32) -> Answer {
         let tat = self.tat.load(Ordering::Acquire);
-        if self.scale.load(Ordering::Acquire) != quota.scale
-            || self.cell.load(Ordering::Acquire) != quota.cell
-            || cost > quota.burst
-        {
-            return false;
+        if !self.is_of(quota) {
+            return Answer::Unsure;
         }
-        // A mark in place of a time is far ahead: it fails here.
-        let next = tat
-            .max(units)
-            .saturating_add(u64::from(cost).saturating_mul(quota.cell));
-        next.saturating_sub(quota.full()) <= units && self.swap(tat, next)
+        let Some(cost) = quota.units_of(cost) else {
+            return Answer::Unsure;
+        };
+        let units = quota.units(now);
+        // A mark in place of a time is too far ahead to pass.
+        let (next, earliest) = quota.after(tat, units, cost);
+        if units >= earliest {
+            return match self.swap(tat, next) {
+                true => Answer::Admit,
+                false => Answer::Unsure,
+            };
+        }
+        if tat >= BUSY || quota.is_unlikely(tat, units) || self.tat.load(Ordering::Relaxed) != tat {
+            return Answer::Unsure;
+        }
+        Answer::Late(quota.wait(earliest, now))
     }
 
     /// Asks for `cost` at `now`, offering to wait for up to `patience` (at most
@@ -92,29 +111,23 @@ impl Gcra {
     /// the first one after the clock went back.
     #[inline]
     pub fn admit(&self, quota: &Quota, now: Tick, cost: u32, patience: Duration) -> Decision {
-        let cost = cost.max(1);
-        if cost > quota.burst {
+        let Some(cost) = quota.units_of(cost.max(1)) else {
             return Decision::Never;
-        }
+        };
         let units = quota.units(now);
-        let cost = u64::from(cost) * quota.cell;
         loop {
             let Some(tat) = self.load(quota, now) else {
                 return Decision::Dead;
             };
-            // At the end of time this is beyond the last word, and refused.
-            let next = tat.max(units).saturating_add(cost);
-            let earliest = next.saturating_sub(quota.full());
+            let (next, earliest) = quota.after(tat, units, cost);
             if units >= earliest {
                 if self.swap(tat, next) {
                     return Decision::Admit(Level(next));
                 }
                 continue;
             }
-            // At the end of time there is no later: still it is a wait.
-            let wait = quota.time(earliest).saturating_since(now);
-            let wait = wait.max(Duration::from_nanos(1));
-            if wait <= patience && next - units <= quota.ahead {
+            let wait = Duration::from_nanos(quota.wait(earliest, now));
+            if wait <= patience && next <= quota.most(units) {
                 if !self.swap(tat, next) {
                     continue;
                 }
@@ -125,30 +138,18 @@ impl Gcra {
                     level: Level(next),
                 };
             }
-            if self.is_unlikely(quota, units, tat) || self.tat.load(Ordering::Relaxed) != tat {
-                continue;
+            // The clock was wrong and went back: the bucket is set to as empty as it
+            // can be, or it would refuse until the clock is there again.
+            if quota.is_unlikely(tat, units) {
+                self.swap(tat, quota.most(units));
+            } else if self.tat.load(Ordering::Relaxed) == tat {
+                return Decision::Wait {
+                    wait,
+                    reserved: None,
+                    level: Level(tat),
+                };
             }
-            return Decision::Wait {
-                wait,
-                reserved: None,
-                level: Level(tat),
-            };
         }
-    }
-
-    /// Whether `tat` is so far ahead that the clock must have been wrong by more
-    /// than an hour before it went back: then the bucket is set to as empty as it
-    /// can be, or it would refuse until the clock is there again. A clock that
-    /// went back by less catches up, and nothing is minted meanwhile.
-    #[inline]
-    fn is_unlikely(&self, quota: &Quota, units: u64, tat: u64) -> bool {
-        let most = units.saturating_add(quota.ahead);
-        // 2^42 nanoseconds: 73 minutes.
-        let unlikely = tat > most.saturating_add(quota.scale >> (FRACTION - 42));
-        if unlikely {
-            self.swap(tat, most);
-        }
-        unlikely
     }
 
     /// Goes over to another quota, which `publish` puts in force meanwhile. What
@@ -165,9 +166,9 @@ impl Gcra {
         publish();
         let (from, to) = (u128::from(old.cell.max(1)), u128::from(new.cell));
         // Rounded down what it has, and up what was reserved beyond that.
-        let has = u128::from(old.full().saturating_sub(lacks)) * to / from;
-        let reserved = (u128::from(lacks.saturating_sub(old.full())) * to).div_ceil(from);
-        let full = u128::from(new.full());
+        let has = u128::from(old.full.saturating_sub(lacks)) * to / from;
+        let reserved = (u128::from(lacks.saturating_sub(old.full)) * to).div_ceil(from);
+        let full = u128::from(new.full);
         self.enter(new, now, full - has.min(full) + reserved);
     }
 
@@ -191,6 +192,13 @@ impl Gcra {
         }
     }
 
+    /// Whether the word, which was read before, is in the units of `quota`.
+    #[inline]
+    fn is_of(&self, quota: &Quota) -> bool {
+        self.scale.load(Ordering::Acquire) == quota.scale
+            && self.cell.load(Ordering::Acquire) == quota.cell
+    }
+
     #[inline]
     fn swap(&self, old: u64, new: u64) -> bool {
         self.tat
@@ -207,10 +215,7 @@ impl Gcra {
             // reads newer units than the word's cannot swap that word, and sees
             // when it reads the word again that it has changed.
             let tat = self.tat.load(Ordering::Acquire);
-            if tat < BUSY
-                && self.scale.load(Ordering::Acquire) == quota.scale
-                && self.cell.load(Ordering::Acquire) == quota.cell
-            {
+            if tat < BUSY && self.is_of(quota) {
                 return Some(tat);
             }
             if tat == DEAD {
@@ -238,7 +243,7 @@ impl Gcra {
 
     /// Ends what began with `BUSY`: the bucket lacks so many units of `quota`.
     fn enter(&self, quota: &Quota, now: Tick, lacks: u128) {
-        let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead);
+        let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead());
         let fresh = if lacks == 0 {
             0
         } else {

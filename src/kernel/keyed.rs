@@ -250,9 +250,9 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
     }
 
     fn shard(&self, key: KeyId) -> &Mutex<Ring<V>> {
-        let shards = self.shards.len() as u128;
+        let shards = self.shards.len() as u64;
         // Always within the slice: at most 15.
-        let at = usize::try_from((key.as_u128() >> 64) % shards).unwrap_or(0);
+        let at = usize::try_from(key.high() % shards).unwrap_or(0);
         &self.shards[at].0
     }
 }
@@ -361,14 +361,9 @@ pub struct Fold(u64);
 
 impl Hasher for Fold {
     #[inline]
-    fn write_u128(&mut self, id: u128) {
-        // The low half as it is: shards use the high half, and the two are independent.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "half of a uniform hash is wanted"
-        )]
-        let low = id as u64;
-        self.0 = low;
+    fn write_u64(&mut self, half: u64) {
+        // Shards go by one half alone, so it must be more than that which counts here.
+        self.0 ^= half;
     }
 
     fn write(&mut self, bytes: &[u8]) {

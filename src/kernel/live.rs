@@ -27,6 +27,13 @@ impl<const N: usize> Live<N> {
     /// All words of one version.
     #[inline]
     pub fn load(&self) -> [u64; N] {
+        self.load_first()
+    }
+
+    /// The first `K` words of one version.
+    #[inline]
+    pub fn load_first<const K: usize>(&self) -> [u64; K] {
+        const { assert!(K <= N) };
         loop {
             let before = self.sequence.load(Ordering::Acquire);
             let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
@@ -36,6 +43,13 @@ impl<const N: usize> Live<N> {
             }
             self.wait_for_writer();
         }
+    }
+
+    /// One word of the latest version.
+    #[inline]
+    pub fn word<const I: usize>(&self) -> u64 {
+        const { assert!(I < N) };
+        self.words[I].load(Ordering::Relaxed)
     }
 
     /// A writer stores a few words under this lock: waiting for the lock is

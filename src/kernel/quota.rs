@@ -16,10 +16,11 @@ pub struct Quota {
     pub(super) scale: u64,
     /// Units per emission interval.
     pub(super) cell: u64,
-    /// Requests that may come at once.
-    pub(super) burst: u32,
-    /// Units that a TAT can lie ahead: a full bucket and the longest reservation.
-    pub(super) ahead: u64,
+    /// Units that an empty bucket needs to fill.
+    pub(super) full: u64,
+    /// The last time: further ahead than it, a TAT can lie by a full bucket and the
+    /// longest reservation.
+    pub(super) last: u64,
 }
 
 /// Why a quota cannot be.
@@ -69,61 +70,106 @@ impl Quota {
         Ok(Self {
             scale: word(scale),
             cell: word(cell),
-            burst,
-            ahead: word(ahead),
+            full: word(u128::from(burst) * cell),
+            last: LAST - word(ahead).min(LAST),
         })
     }
 
     /// As words, for [`Live`](super::live::Live).
     #[must_use]
     pub fn to_words(self) -> [u64; 4] {
-        [self.scale, self.cell, u64::from(self.burst), self.ahead]
+        [self.scale, self.cell, self.full, self.last]
     }
 
     /// The quota of [`to_words`](Self::to_words).
     #[must_use]
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // it was 32 bits
-    pub fn from_words([scale, cell, burst, ahead]: [u64; 4]) -> Self {
+    pub fn from_words([scale, cell, full, last]: [u64; 4]) -> Self {
         Self {
             scale,
             cell,
-            burst: burst as u32,
-            ahead,
+            full,
+            last,
         }
     }
 
     /// Requests that may come at once.
     #[cfg(test)]
     pub(crate) fn burst(&self) -> u32 {
-        self.burst
+        u32::try_from(self.full / self.cell).unwrap()
     }
 
-    /// Units that an empty bucket needs to fill.
+    /// Units that `cost` takes; `None` if a full bucket does not hold them.
     #[inline]
-    pub(super) fn full(&self) -> u64 {
-        u64::from(self.burst) * self.cell
+    pub(super) fn units_of(&self, cost: u32) -> Option<u64> {
+        let units = u64::from(cost).saturating_mul(self.cell);
+        (units <= self.full).then_some(units)
     }
 
     /// The time as units, rounded down; it stands still where a full bucket more
     /// would not fit the word.
     #[inline]
     pub(super) fn units(&self, now: Tick) -> u64 {
-        units(self.scale, now).min(LAST - self.ahead.min(LAST))
+        units(self.scale, now).min(self.last)
+    }
+
+    /// The TAT after one of `tat` at the time `units`, and when that begins to fit the
+    /// bucket. At the end of time it is beyond the last word, and does not fit.
+    #[inline]
+    pub(super) fn after(&self, tat: u64, units: u64, cost: u64) -> (u64, u64) {
+        let next = tat.max(units).saturating_add(cost);
+        (next, next.saturating_sub(self.full))
+    }
+
+    /// Units that a TAT can lie ahead.
+    #[inline]
+    pub(super) fn ahead(&self) -> u64 {
+        LAST.saturating_sub(self.last)
+    }
+
+    /// The furthest that a TAT can lie ahead at the time `units`.
+    #[inline]
+    pub(super) fn most(&self, units: u64) -> u64 {
+        units.saturating_add(self.ahead())
+    }
+
+    /// Whether `tat` is so far ahead that the clock must have been wrong by more
+    /// than an hour before it went back. A clock that went back by less catches up,
+    /// and nothing is minted meanwhile.
+    #[inline]
+    pub(super) fn is_unlikely(&self, tat: u64, units: u64) -> bool {
+        // 2^42 nanoseconds: 73 minutes.
+        tat > self
+            .most(units)
+            .saturating_add(self.scale >> (FRACTION - 42))
+    }
+
+    /// Nanoseconds from `now` until the time is `units`. At the end of time there is
+    /// no later: still it is a wait.
+    #[inline]
+    pub(super) fn wait(&self, units: u64, now: Tick) -> u64 {
+        let due = self.time(units).as_nanos();
+        due.saturating_sub(now.as_nanos()).max(1)
     }
 
     /// The earliest time whose units, rounded down, are at least `units`.
+    #[inline]
     pub(super) fn time(&self, units: u64) -> Tick {
-        let ticks = (u128::from(units) << FRACTION).div_ceil(u128::from(self.scale.max(1)));
-        Tick::from_nanos(u64::try_from(ticks).unwrap_or(u64::MAX))
+        // Of most quotas a nanosecond has a whole number of units.
+        const WHOLE: u64 = 1 << FRACTION;
+        Tick::from_nanos(match self.scale {
+            WHOLE => units,
+            scale if scale.is_multiple_of(WHOLE) => units.div_ceil((scale / WHOLE).max(1)),
+            scale => divided(units, scale),
+        })
     }
 
     /// What may still come at `now` in a bucket at `level`.
     #[must_use]
     pub fn remaining(&self, level: Level, now: Tick) -> u32 {
         let used = level.0.saturating_sub(self.units(now));
-        let cells = self.full().saturating_sub(used) / self.cell.max(1);
-        u32::try_from(cells).unwrap_or(self.burst)
+        let cells = self.full.saturating_sub(used) / self.cell.max(1);
+        u32::try_from(cells).unwrap_or(u32::MAX)
     }
 
     /// Until a bucket at `level` is full again.
@@ -139,6 +185,13 @@ impl Quota {
 pub(super) fn units(scale: u64, now: Tick) -> u64 {
     let product = u128::from(now.as_nanos()) * u128::from(scale);
     (product >> FRACTION).min(u128::from(u64::MAX)) as u64
+}
+
+/// [`Quota::time`] in full.
+#[inline(never)]
+pub(super) fn divided(units: u64, scale: u64) -> u64 {
+    let ticks = (u128::from(units) << FRACTION).div_ceil(u128::from(scale.max(1)));
+    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
 /// How full a bucket is; [`Quota::remaining`] and [`Quota::reset`] read it.

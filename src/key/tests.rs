@@ -178,6 +178,43 @@ fn http_keys() {
     assert_ne!(id("GET", "/a"), id("PUT", "/a"));
 }
 
+/// As many parts as there are.
+struct Parts;
+
+impl Key<[Vec<u8>]> for Parts {
+    fn key(&self, parts: &[Vec<u8>], hasher: &mut KeyHasher) -> Result<(), NoKey> {
+        parts.iter().try_for_each(|part| hasher.bytes(part))
+    }
+}
+
+/// Two parts are no single one that holds the frame of the first, in any form.
+#[test]
+fn a_frame_cannot_be_part_of_a_key() {
+    let space = KeySpace::new();
+    let id = |parts: &[Vec<u8>]| space.id(&Parts, parts).unwrap();
+    for a in [
+        0, 1, 7, 8, 246, 247, 248, 253, 254, 255, 256, 257, 300, 502, 503, 504,
+    ] {
+        let first = vec![b'x'; a];
+        let long = u64::try_from(a).unwrap().to_le_bytes();
+        let frames = [
+            vec![],
+            vec![long[0]],
+            long.to_vec(),
+            [&long[..], &[LONG]].concat(),
+            vec![LONG],
+        ];
+        for b in [0, 1, 8, 254, 255, 256] {
+            let second = vec![b'y'; b];
+            let two = id(&[first.clone(), second.clone()]);
+            for frame in &frames {
+                let one = [&first, frame, &second].map(Vec::as_slice).concat();
+                assert_ne!(id(&[one]), two, "{a} {frame:?} {b}");
+            }
+        }
+    }
+}
+
 proptest! {
     /// Equal ids exactly for equal keys, however the bytes are cut into parts.
     #[test]

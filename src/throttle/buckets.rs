@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::words::{Words, unpack};
+use super::words::{Words, in_force};
 use crate::clock::Tick;
 use crate::kernel::gcra::Gcra;
 use crate::kernel::keyed::{Evict, Keyed};
@@ -26,7 +26,7 @@ pub(super) struct Bucket {
 
 impl Evict for Bucket {
     fn try_retire(&self, now: Tick) -> bool {
-        let (quota, _) = unpack(self.live.load());
+        let (quota, _) = in_force(&self.live);
         self.gcra.try_retire(&quota, now)
     }
 }

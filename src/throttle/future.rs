@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
-use super::reserved::Reserved;
+use super::pass::Reserved;
 use crate::clock::Sleep;
 use crate::error::{AsRejection, RejectionKind};
 use crate::kernel::gate::Gate;
@@ -92,8 +92,8 @@ impl<S: Service<Req>, Req> WaitFuture<S, Req> {
     pub(super) fn waiting(reserved: Reserved, service: Readied<S>, request: Req) -> Self {
         Self {
             stage: Stage::Waiting {
-                timer: reserved.state.core.clock().sleep_until(reserved.due),
-                recalled: reserved.state.recalled(),
+                timer: reserved.state().core.clock().sleep_until(reserved.due),
+                recalled: reserved.state().recalled(),
                 reserved,
                 call: Some((service, request)),
             },
@@ -133,7 +133,7 @@ where
                             Poll::Ready(Err(_)) => Err(reserved.refuse(RejectionKind::NoRuntime)),
                             Poll::Pending => {
                                 ready!(recalled.as_mut().poll(cx));
-                                recalled.set(reserved.state.recalled());
+                                recalled.set(reserved.state().recalled());
                                 continue;
                             }
                         },

@@ -8,6 +8,7 @@ use crate::error::Rejection;
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
 use crate::key::{Key, NoKey};
+use crate::registry::{Inspect, Report};
 
 /// A throttle from outside. Clones are the same throttle.
 #[derive(Clone)]
@@ -110,6 +111,27 @@ impl Handle {
 
     fn take(&self, draw: Draw, cost: u32) -> Result<(), Rejection> {
         let now = self.state.core.clock().now();
-        State::admit(&self.state, draw, cost, now, Duration::ZERO).map(|_| ())
+        State::admit(&self.state, draw, cost, now)
+    }
+}
+
+impl Inspect for State {
+    fn report(&self) -> Report {
+        let snapshot = self.snapshot();
+        self.core.report([
+            ("permits", snapshot.permits.into()),
+            ("per", snapshot.per.into()),
+            ("burst", snapshot.burst.into()),
+            ("admitted", snapshot.admitted.into()),
+            ("rejected", snapshot.rejected.into()),
+            ("waited", snapshot.waited.into()),
+            ("cancelled", snapshot.cancelled.into()),
+            ("bypassed", snapshot.bypassed.into()),
+            ("keyless", snapshot.keyless.into()),
+            ("keys", snapshot.keys.into()),
+            ("max_keys", snapshot.max_keys.into()),
+            ("keys_evicted", snapshot.keys_evicted.into()),
+            ("keys_overflowed", snapshot.keys_overflowed.into()),
+        ])
     }
 }

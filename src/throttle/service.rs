@@ -2,12 +2,12 @@
 
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tower_service::Service;
 
 use super::future::{ThrottleFuture, WaitFuture};
-use super::state::{Draw, Pass, State};
+use super::pass::Pass;
+use super::state::{Draw, State};
 use crate::deadline::Deadline;
 use crate::error::{AsRejection, Rejection, RejectionKind};
 use crate::kernel::gate::Gate;
@@ -100,16 +100,16 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady, None);
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
         if let Err(error) = self.inner.check(not_ready) {
             return ThrottleFuture::new(Gate::refused(error));
         }
         let stamp = self.state.core.clock().stamp();
-        let passed = self.draw(&request).and_then(|(draw, cost)| {
-            State::admit(&self.state, draw, cost, stamp.now(), Duration::ZERO)
-        });
+        let passed = self
+            .draw(&request)
+            .and_then(|(draw, cost)| State::admit(&self.state, draw, cost, stamp.now()));
         ThrottleFuture::new(match passed {
-            Ok(_) => Gate::open(self.inner.call(request)),
+            Ok(()) => Gate::open(self.inner.call(request)),
             Err(rejection) => Gate::refused(rejection.into()),
         })
     }
@@ -133,19 +133,19 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady, None);
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
         if let Err(error) = self.inner.check(not_ready) {
             return WaitFuture::decided(Gate::refused(error));
         }
         let stamp = self.state.core.clock().stamp();
         let now = stamp.now();
-        let mut patience = self.state.max_wait();
-        if let Some(deadline) = Deadline::current() {
-            patience = patience.min(deadline.remaining(now));
-        }
+        let patience = || {
+            let most = self.state.max_wait();
+            Deadline::current().map_or(most, |deadline| most.min(deadline.remaining(now)))
+        };
         let passed = self
             .draw(&request)
-            .and_then(|(draw, cost)| State::admit(&self.state, draw, cost, now, patience));
+            .and_then(|(draw, cost)| State::admit_in_time(&self.state, draw, cost, now, patience));
         match passed {
             Ok(Pass::Now) => WaitFuture::decided(Gate::open(self.inner.call(request))),
             Ok(Pass::Later(reserved)) => WaitFuture::waiting(reserved, self.inner.take(), request),

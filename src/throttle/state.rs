@@ -8,21 +8,21 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::buckets::{Bucket, Buckets};
+use super::pass::{Pass, Reserved};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
-use super::reserved::Reserved;
-use super::words::{Rules, Words, pack, unpack};
-use crate::clock::Tick;
+use super::words::{MAX_WAIT, PERIOD, Rules, Words, in_force, pack};
+use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
-use crate::kernel::gcra::{Decision, Gcra, Level, Quota, Reservation};
+use crate::kernel::gcra::{Answer, Decision, Gcra, Quota, Reservation};
 use crate::kernel::keyed::{Keyed, Overflow};
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
 use crate::key::{KeyId, KeySpace, NoKey};
 use crate::policy::Override;
-use crate::registry::{Inspect, Report, Setup};
+use crate::registry::Setup;
 
 pub(super) const ADMITTED: usize = 0;
 const REJECTED: usize = 1;
@@ -53,13 +53,6 @@ pooled!(State);
 pub(super) enum Draw {
     Common,
     Key(KeyId),
-}
-
-/// A request may pass: now, or when its reserved time has come.
-#[derive(Debug)]
-pub(super) enum Pass {
-    Now,
-    Later(Reserved),
 }
 
 impl State {
@@ -97,7 +90,7 @@ impl State {
             slot.1 = slot.1.max(policy.max_wait);
             // As above.
             if let Ok(quota) = policy.quota(slot.1) {
-                let (old, _) = unpack(self.live.load());
+                let (old, _) = in_force(&self.live);
                 let publish = || self.live.store(pack(quota, &policy));
                 let now = self.core.clock().now();
                 self.common.change(&old, &quota, now, publish);
@@ -121,45 +114,103 @@ impl State {
     }
 
     /// Where a request with this key draws from.
+    #[inline]
     pub(super) fn draw(&self, key: Result<KeyId, NoKey>) -> Result<Draw, Rejection> {
-        if let Err(NoKey::Missing) = key {
-            self.counters.add(KEYLESS, 1);
-        }
-        if key.is_err() && self.core.is_overruled() {
-            // The operator's order comes before the form of the request.
-            return Ok(Draw::Common);
-        }
         match key {
             Ok(id) => Ok(Draw::Key(id)),
-            Err(NoKey::Missing) => {
-                let (_, rules) = unpack(self.live.load());
-                match rules.missing_key() {
-                    MissingKey::Share => Ok(Draw::Common),
-                    MissingKey::Refuse => Err(self.reject(RejectionKind::BadKey, None)),
-                }
-            }
-            Err(NoKey::TooLong) => Err(self.reject(RejectionKind::BadKey, None)),
+            Err(why) => self.draw_without(why).map(|()| Draw::Common),
         }
     }
 
-    /// Asks for `cost` at `now`, offering to wait until `patience` has passed.
-    #[inline]
+    #[cold]
+    fn draw_without(&self, why: NoKey) -> Result<(), Rejection> {
+        if why == NoKey::Missing {
+            self.counters.add(KEYLESS, 1);
+        }
+        // The operator's order comes before the form of the request.
+        let share = self.core.is_overruled()
+            || why == NoKey::Missing && Rules::of(&self.live).missing_key() == MissingKey::Share;
+        match share {
+            true => Ok(()),
+            false => Err(self.reject(RejectionKind::BadKey)),
+        }
+    }
+
+    /// Asks for `cost` at `now`, without patience.
+    // Always inlined, so that an admission never becomes a `Result` in memory.
+    #[inline(always)]
     pub(super) fn admit(
         state: &Shared<Self>,
         draw: Draw,
         cost: u32,
         now: Tick,
-        patience: Duration,
-    ) -> Result<Pass, Rejection> {
-        // The usual way in a few steps; whatever is out of the ordinary goes on.
-        if matches!(draw, Draw::Common) && cost > 0 && !state.core.is_overruled() {
-            let (quota, rules) = unpack(state.live.load());
-            if rules.headers() != Headers::Always && state.common.try_admit(&quota, now, cost) {
-                state.counters.add(ADMITTED, 1);
-                return Ok(Pass::Now);
-            }
+    ) -> Result<(), Rejection> {
+        match state.ask(draw, cost, now) {
+            Answer::Admit => Ok(()),
+            answer => Self::settle(state, answer, draw, cost, now),
         }
-        Self::decide(state, draw, cost, now, patience)
+    }
+
+    #[inline(never)]
+    fn settle(
+        state: &Shared<Self>,
+        answer: Answer,
+        draw: Draw,
+        cost: u32,
+        now: Tick,
+    ) -> Result<(), Rejection> {
+        match answer {
+            Answer::Late(nanos) => Err(state.refuse(nanos)),
+            _ => Self::decide(state, draw, cost, now, Duration::ZERO).map(drop),
+        }
+    }
+
+    /// Asks for `cost` at `now`, offering to wait until `patience` has passed.
+    #[inline]
+    pub(super) fn admit_in_time(
+        state: &Shared<Self>,
+        draw: Draw,
+        cost: u32,
+        now: Tick,
+        patience: impl FnOnce() -> Duration,
+    ) -> Result<Pass, Rejection> {
+        match state.ask(draw, cost, now) {
+            Answer::Admit => Ok(Pass::Now),
+            _ => Self::decide(state, draw, cost, now, patience()),
+        }
+    }
+
+    #[inline]
+    fn ask(&self, draw: Draw, cost: u32, now: Tick) -> Answer {
+        match (draw, &self.keyed) {
+            (Draw::Key(key), Some(buckets)) => self.ask_key(buckets, key, cost, now),
+            _ => self.ask_of(cost, |quota| self.common.ask(quota, now, cost)),
+        }
+    }
+
+    #[inline(never)]
+    fn ask_key(&self, buckets: &Buckets, key: KeyId, cost: u32, now: Tick) -> Answer {
+        self.ask_of(cost, |quota| {
+            let ask = |bucket: &Bucket| bucket.gcra.ask(quota, now, cost);
+            buckets.map.get(key, ask).unwrap_or(Answer::Unsure)
+        })
+    }
+
+    /// The usual way in a few steps; whatever is out of the ordinary is `Unsure`.
+    #[inline(always)]
+    fn ask_of(&self, cost: u32, ask: impl FnOnce(&Quota) -> Answer) -> Answer {
+        if cost == 0 || self.core.is_overruled() {
+            return Answer::Unsure;
+        }
+        let (quota, rules) = in_force(&self.live);
+        if rules.headers() == Headers::Always {
+            return Answer::Unsure;
+        }
+        let answer = ask(&quota);
+        if answer == Answer::Admit {
+            self.counters.add(ADMITTED, 1);
+        }
+        answer
     }
 
     #[inline(never)]
@@ -170,10 +221,10 @@ impl State {
         now: Tick,
         mut patience: Duration,
     ) -> Result<Pass, Rejection> {
-        let (quota, rules) = unpack(state.live.load());
+        let (quota, rules) = in_force(&state.live);
         let order = state.core.order();
         if order == Override::Close {
-            return Err(state.reject(RejectionKind::Closed, None));
+            return Err(state.reject(RejectionKind::Closed));
         }
         if cost == 0 {
             state.counters.add(ADMITTED, 1);
@@ -185,14 +236,15 @@ impl State {
         }
         let decision = match (draw, &state.keyed) {
             (Draw::Key(key), Some(buckets)) => {
-                state.ask_key(buckets, key, &quota, rules, now, cost, patience)?
+                state.decide_key(buckets, key, &quota, rules, now, cost, patience)?
             }
             _ => state.common.admit(&quota, now, cost, patience),
         };
         if let Decision::Admit(level) = decision {
             state.counters.add(ADMITTED, 1);
             if rules.headers() == Headers::Always {
-                state.tell_quota(&quota, rules, level, now, None);
+                let left = || (quota.remaining(level, now), quota.reset(level, now));
+                state.tell_quota(rules, false, left);
             }
             return Ok(Pass::Now);
         }
@@ -203,28 +255,20 @@ impl State {
         match decision {
             Decision::Wait {
                 wait,
-                reserved: reservation @ Some(_),
+                reserved: Some(place),
                 ..
-            } => Ok(Pass::Later(Reserved {
-                state: state.clone(),
-                draw,
-                reservation,
-                due: now.saturating_add(wait),
-                wait,
-            })),
-            Decision::Wait { wait, level, .. } => {
-                if rules.headers() != Headers::Never {
-                    state.tell_quota(&quota, rules, level, now, Some(wait));
-                }
-                Err(state.reject(RejectionKind::Throttled, Some(wait)))
+            } => {
+                let reserved = Reserved::new(state.clone(), draw, place, now, wait);
+                Ok(Pass::Later(reserved))
             }
-            _ => Err(state.reject(RejectionKind::CostAboveBurst, None)),
+            Decision::Wait { wait, .. } => Err(state.refuse(nanos(wait))),
+            _ => Err(state.reject(RejectionKind::CostAboveBurst)),
         }
     }
 
     #[inline]
     #[allow(clippy::too_many_arguments)] // one call, split off for its size
-    fn ask_key(
+    fn decide_key(
         &self,
         buckets: &Buckets,
         key: KeyId,
@@ -252,9 +296,7 @@ impl State {
             }
             // Counted as let through by the caller.
             (Err(Overflow), _) if self.core.order() == Override::Bypass => Ok(Decision::Never),
-            (Err(Overflow), WhenFull::Refuse) => {
-                Err(self.reject(RejectionKind::KeysExhausted, None))
-            }
+            (Err(Overflow), WhenFull::Refuse) => Err(self.reject(RejectionKind::KeysExhausted)),
         }
     }
 
@@ -273,49 +315,52 @@ impl State {
     /// The longest wait of the policy.
     #[inline]
     pub(super) fn max_wait(&self) -> Duration {
-        let [.., max_wait, _] = self.live.load();
-        Duration::from_nanos(max_wait)
+        Duration::from_nanos(self.live.word::<MAX_WAIT>())
+    }
+
+    /// Too early, by so many nanoseconds.
+    #[inline(always)]
+    fn refuse(&self, nanos: u64) -> Rejection {
+        let rules = Rules::of(&self.live);
+        if rules.headers() != Headers::Never {
+            self.tell_quota(rules, true, || (0, Duration::from_nanos(nanos)));
+        }
+        let rejection = Rejection::before(RejectionKind::Throttled, self.core.id());
+        self.count_refusal(rejection.with_wait(nanos))
     }
 
     #[cold]
-    pub(super) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Rejection {
-        self.counters.add(REJECTED, 1);
-        let rejection = Rejection::before(kind, self.core.id());
-        self.core.reject(match wait {
-            Some(wait) => rejection.with_wait(wait),
-            None => rejection,
-        })
+    pub(super) fn reject(&self, kind: RejectionKind) -> Rejection {
+        self.count_refusal(Rejection::before(kind, self.core.id()))
     }
 
-    /// Reports the quota to the layer that writes headers, if there is one.
-    fn tell_quota(
-        &self,
-        quota: &Quota,
-        rules: Rules,
-        level: Level,
-        now: Tick,
-        wait: Option<Duration>,
-    ) {
+    #[inline]
+    fn count_refusal(&self, rejection: Rejection) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        self.core.reject(rejection)
+    }
+
+    /// Reports what is left, and for how long, to the layer that writes headers, if
+    /// there is one.
+    #[inline]
+    fn tell_quota(&self, rules: Rules, refused: bool, left: impl FnOnce() -> (u32, Duration)) {
         #[cfg(feature = "http")]
-        crate::http::report::report(|| {
-            let [.., per] = self.live.load();
-            crate::http::report::Quota {
+        if crate::http::report::is_open() {
+            let (remaining, reset) = left();
+            crate::http::report::report(crate::http::report::Quota {
                 layer: self.core.id(),
-                refused: wait.is_some(),
+                refused,
                 name: self.core.shared_name(),
                 limit: u64::from(rules.permits()),
-                window: Duration::from_nanos(per),
-                remaining: match wait {
-                    Some(_) => 0,
-                    // The burst may be more than the window's quota, which a
-                    // client would not understand.
-                    None => u64::from(quota.remaining(level, now).min(rules.permits())),
-                },
-                reset: wait.unwrap_or_else(|| quota.reset(level, now)),
-            }
-        });
+                window: Duration::from_nanos(self.live.word::<PERIOD>()),
+                // The burst may be more than the window's quota, which a client
+                // would not understand.
+                remaining: u64::from(remaining.min(rules.permits())),
+                reset,
+            });
+        }
         #[cfg(not(feature = "http"))]
-        let _ = (quota, rules, level, now, wait);
+        let _ = (rules, refused, left);
     }
 
     pub(super) fn snapshot(&self) -> super::Snapshot {
@@ -340,29 +385,8 @@ impl State {
 
     /// What the common bucket could admit now.
     pub(super) fn remaining(&self, now: Tick) -> u32 {
-        let (quota, _) = unpack(self.live.load());
+        let (quota, _) = in_force(&self.live);
         let level = self.common.level(&quota, now);
         level.map_or(0, |level| quota.remaining(level, now))
-    }
-}
-
-impl Inspect for State {
-    fn report(&self) -> Report {
-        let snapshot = self.snapshot();
-        self.core.report([
-            ("permits", snapshot.permits.into()),
-            ("per", snapshot.per.into()),
-            ("burst", snapshot.burst.into()),
-            ("admitted", snapshot.admitted.into()),
-            ("rejected", snapshot.rejected.into()),
-            ("waited", snapshot.waited.into()),
-            ("cancelled", snapshot.cancelled.into()),
-            ("bypassed", snapshot.bypassed.into()),
-            ("keyless", snapshot.keyless.into()),
-            ("keys", snapshot.keys.into()),
-            ("max_keys", snapshot.max_keys.into()),
-            ("keys_evicted", snapshot.keys_evicted.into()),
-            ("keys_overflowed", snapshot.keys_overflowed.into()),
-        ])
     }
 }

@@ -9,6 +9,11 @@ use crate::kernel::live::Live;
 /// permits; the longest wait and the period in nanoseconds.
 pub(super) type Words = Live<7>;
 
+/// Which of the words is which.
+const RULES: usize = 4;
+pub(super) const MAX_WAIT: usize = 5;
+pub(super) const PERIOD: usize = 6;
+
 /// What the policy says beside the quota, as `pack` wrote it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules(u64);
@@ -27,12 +32,20 @@ pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 7] {
     [a, b, c, d, rules, wait, per]
 }
 
+/// The quota and the rules in force.
 #[inline]
-pub(super) fn unpack([a, b, c, d, rules, ..]: [u64; 7]) -> (Quota, Rules) {
+pub(super) fn in_force(words: &Words) -> (Quota, Rules) {
+    let [a, b, c, d, rules] = words.load_first();
     (Quota::from_words([a, b, c, d]), Rules(rules))
 }
 
 impl Rules {
+    /// Those in force.
+    #[inline]
+    pub(super) fn of(words: &Words) -> Self {
+        Self(words.word::<RULES>())
+    }
+
     #[inline]
     pub(super) fn headers(self) -> Headers {
         match self.0 & 0xff {

@@ -19,6 +19,9 @@ fn fault_028_never_torn() {
                 while !done.load(Ordering::Acquire) {
                     let seen = live.load();
                     assert_eq!(seen, version(seen[0]));
+                    let [n, inverse] = live.load_first();
+                    assert_eq!(inverse, !n);
+                    assert!(live.word::<1>() >= !(8 * UPDATES));
                 }
             });
         }
@@ -42,5 +45,7 @@ fn fault_028_never_torn() {
         });
         done.store(true, Ordering::Release);
     });
-    assert_eq!(live.load()[0] % UPDATES, 0);
+    let last = live.load();
+    assert_eq!(last[0] % UPDATES, 0);
+    assert_eq!([live.word::<0>(), live.word::<3>()], [last[0], last[3]]);
 }

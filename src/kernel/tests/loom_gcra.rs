@@ -5,7 +5,7 @@ use loom::thread;
 use super::model;
 use crate::{
     clock::Tick,
-    kernel::gcra::{Decision, Gcra, Quota, Reservation},
+    kernel::gcra::{Answer, Decision, Gcra, Quota, Reservation},
 };
 
 const NOW: Tick = Tick::from_nanos(1000);
@@ -16,8 +16,21 @@ fn quota(period: u64, burst: u32) -> Quota {
     Quota::new(1, nanos(period), burst, nanos(period)).unwrap()
 }
 
+/// As the layer does: the short way first, the long one if that is unsure.
+fn ask(gcra: &Gcra, quota: &Quota) -> Decision {
+    match gcra.ask(quota, NOW, 1) {
+        Answer::Admit => Decision::Admit(gcra.level(quota, NOW).unwrap()),
+        Answer::Late(by) => Decision::Wait {
+            wait: Duration::from_nanos(by),
+            reserved: None,
+            level: gcra.level(quota, NOW).unwrap(),
+        },
+        Answer::Unsure => gcra.admit(quota, NOW, 1, Duration::ZERO),
+    }
+}
+
 fn take(gcra: &Gcra, quota: &Quota) -> bool {
-    match gcra.admit(quota, NOW, 1, Duration::ZERO) {
+    match ask(gcra, quota) {
         Decision::Admit(_) => true,
         Decision::Wait { wait, reserved, .. } => {
             // With the units of one quota and the word of another it would be something else.
@@ -92,10 +105,7 @@ fn loom_gcra_carry_over_vs_admit() {
 }
 
 fn take_any(gcra: &Gcra, quota: &Quota) -> bool {
-    matches!(
-        gcra.admit(quota, NOW, 1, Duration::ZERO),
-        Decision::Admit(_)
-    )
+    matches!(ask(gcra, quota), Decision::Admit(_))
 }
 
 /// Refused under the new quota, nobody is told the units of the old one.
@@ -123,7 +133,7 @@ fn loom_gcra_retire_vs_admit() {
             assert!(gcra.level(&quota(10, 1), NOW).is_some());
             let taker = {
                 let gcra = Arc::clone(&gcra);
-                thread::spawn(move || gcra.admit(&quota(theirs, 1), NOW, 1, Duration::ZERO))
+                thread::spawn(move || ask(&gcra, &quota(theirs, 1)))
             };
             let retired = gcra.try_retire(&quota(10, 1), NOW);
             match taker.join().unwrap() {

@@ -7,6 +7,8 @@ mod gate;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod gcra;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
+mod gcra_ask;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
 mod gcra_update;
 #[cfg(not(keep_loom))]
 mod guard;

@@ -183,7 +183,7 @@ fn memory_is_given_back() {
 /// woken, and nothing stays behind.
 #[test]
 fn threads_arm_and_cancel() {
-    const EACH: u32 = 20_000;
+    const EACH: u32 = 5_000;
     let alarm = Arc::new(Alarm::new(2));
     let time = Arc::new(std::sync::atomic::AtomicU64::new(1));
     let done = AtomicBool::new(false);
@@ -202,7 +202,8 @@ fn threads_arm_and_cancel() {
                         let place = alarm.arm(thread, due, now, waker).unwrap();
                         if random.below(4) == 0 {
                             while wakes.count() == 0 {
-                                time.fetch_add(10_000, Ordering::Relaxed);
+                                // Far: a yield takes long where others want the core.
+                                time.fetch_add(1_000_000, Ordering::Relaxed);
                                 std::thread::yield_now();
                             }
                         }

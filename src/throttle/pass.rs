@@ -1,4 +1,4 @@
-//! A place in a bucket's future.
+//! What a request is told that may pass, and its place in a bucket's future.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -11,19 +11,47 @@ use crate::kernel::gcra::Reservation;
 use crate::kernel::shared::Shared;
 use crate::policy::Override;
 
+/// A request may pass: now, or when its reserved time has come.
+#[derive(Debug)]
+pub(super) enum Pass {
+    Now,
+    Later(Reserved),
+}
+
 /// A place in a bucket's future; dropped before [`Reserved::take`], it is given
 /// back.
 #[derive(Debug)]
 pub(super) struct Reserved {
-    pub(super) state: Shared<State>,
-    pub(super) draw: Draw,
+    state: Shared<State>,
+    draw: Draw,
     /// Gone once it was used or given back.
-    pub(super) reservation: Option<Reservation>,
+    reservation: Option<Reservation>,
     pub(super) due: Tick,
-    pub(super) wait: Duration,
+    wait: Duration,
 }
 
 impl Reserved {
+    /// A place that was taken at `now`, `wait` ahead.
+    pub(super) fn new(
+        state: Shared<State>,
+        draw: Draw,
+        reservation: Reservation,
+        now: Tick,
+        wait: Duration,
+    ) -> Self {
+        Self {
+            state,
+            draw,
+            reservation: Some(reservation),
+            due: now.saturating_add(wait),
+            wait,
+        }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Its time has come.
     pub(super) fn take(&mut self) {
         if self.reservation.take().is_some() {
@@ -49,7 +77,7 @@ impl Reserved {
     /// Refuses it after all.
     pub(super) fn refuse(&mut self, kind: RejectionKind) -> Rejection {
         self.give_back();
-        self.state.reject(kind, None)
+        self.state.reject(kind)
     }
 
     fn give_back(&mut self) {
