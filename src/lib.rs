@@ -49,6 +49,10 @@
     feature = "throttle",
     doc = "| [`throttle`] | requests in a given time: for all, or per key |"
 )]
+#![cfg_attr(
+    feature = "fallback",
+    doc = "| [`fallback`] | what a failure does to the caller: another answer in its place |"
+)]
 //!
 //! # What they share
 //! | module | what for |
@@ -79,6 +83,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
+//! | `fallback` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -121,6 +126,8 @@ pub mod test_util;
 
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
+#[cfg(feature = "fallback")]
+pub mod fallback;
 #[cfg(feature = "throttle")]
 pub mod throttle;
 #[cfg(feature = "timeout")]

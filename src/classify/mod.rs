@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use self::grpc::Grpc;
 #[cfg(feature = "http")]
 pub use self::http::{BodyEnd, ClassifyEnd, Http};
-use crate::error::AsRejection;
+use crate::error::{AsRejection, Rejection};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,61 @@ pub enum Failure {
     Permanent,
     /// The service panicked.
     Panic,
+}
+
+impl Outcome {
+    /// The name in metrics and headers: `snake_case`, a closed set.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Neutral => "neutral",
+            Self::Cancelled => "cancelled",
+            Self::Failure(Failure::Transient) => "transient",
+            Self::Failure(Failure::Overload { .. }) => "overload",
+            Self::Failure(Failure::Timeout) => "timeout",
+            Self::Failure(Failure::Permanent) => "permanent",
+            Self::Failure(Failure::Panic) => "panic",
+        }
+    }
+}
+
+/// Why a call did not end as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cause {
+    outcome: Outcome,
+    rejection: Option<Rejection>,
+}
+
+impl Cause {
+    /// What was judged so, and the error it was if it was one.
+    pub(crate) fn new<Err: AsRejection>(outcome: Outcome, error: Option<&Err>) -> Self {
+        Self {
+            outcome,
+            rejection: error.and_then(AsRejection::as_rejection),
+        }
+    }
+
+    /// How the call ended, in the words of its classifier.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// The refusal, if it was one.
+    #[must_use]
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection
+    }
+
+    /// The label of the refusal, else that of the outcome: a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.rejection {
+            Some(rejection) => rejection.kind().label(),
+            None => self.outcome.label(),
+        }
+    }
 }
 
 /// What a classifier says when it sees the result, before the body.

@@ -15,7 +15,7 @@ use std::time::Duration;
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 pub use self::trace::Trace;
-use crate::classify::Outcome;
+use crate::classify::{Cause, Outcome};
 use crate::error::{LayerId, Rejection};
 
 /// Which layer tells.
@@ -40,6 +40,11 @@ pub enum Event<'a> {
     Finished(Outcome),
     /// A call that had to wait was admitted.
     Waited(Duration),
+    /// fallback: a call that ended so got another answer.
+    Answered(Cause),
+    /// fallback: a call that ended so was to get another answer, and there was
+    /// none.
+    Unanswered(Cause),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.
