@@ -85,6 +85,8 @@ pub enum RejectionKind {
     NoRuntime,
     /// An operator closed the layer by its handle.
     Closed,
+    /// chaos: a failure that was asked for.
+    Injected,
 }
 
 impl RejectionKind {
@@ -107,6 +109,7 @@ impl RejectionKind {
             Self::BodyTooSlow => "timeout: body below the lowest throughput",
             Self::NoRuntime => "no runtime to drive a timer",
             Self::Closed => "closed by an operator",
+            Self::Injected => "chaos: injected failure",
         }
     }
 
@@ -129,6 +132,7 @@ impl RejectionKind {
             Self::BodyTooSlow => "body_too_slow",
             Self::NoRuntime => "no_runtime",
             Self::Closed => "closed",
+            Self::Injected => "injected",
         }
     }
 }

@@ -42,6 +42,51 @@ impl PolicyError {
     }
 }
 
+/// A share: finite, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// Nothing.
+    pub const ZERO: Self = Self(0.0);
+    /// All.
+    pub const ONE: Self = Self(1.0);
+
+    /// This share of the whole.
+    ///
+    /// # Errors
+    /// If it is below 0, above 1, or no number.
+    pub fn new(share: f64) -> Result<Self, PolicyError> {
+        if (0.0..=1.0).contains(&share) {
+            // Not -0, which is another word.
+            return Ok(Self(share.abs()));
+        }
+        Err(PolicyError::new("ratio", share, "allowed are 0 to 1"))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Ratio {
+    type Error = PolicyError;
+
+    fn try_from(share: f64) -> Result<Self, PolicyError> {
+        Self::new(share)
+    }
+}
+
+impl From<Ratio> for f64 {
+    fn from(ratio: Ratio) -> Self {
+        ratio.0
+    }
+}
+
 /// The longest time that a policy may name: ten years. What is meant to last
 /// for ever is better left out.
 pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -113,5 +158,37 @@ pub(crate) mod durations {
             ))
         })?;
         Ok(Some(duration))
+    }
+
+    pub(crate) fn required<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        option(deserializer)?.ok_or_else(|| serde::de::Error::custom("a duration is missing"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_a_share() {
+        for share in [0.0, -0.0, f64::MIN_POSITIVE, 0.5, 1.0] {
+            let ratio = Ratio::new(share).unwrap();
+            assert_eq!(ratio.get().to_bits(), share.abs().to_bits());
+        }
+        for share in [
+            -f64::MIN_POSITIVE,
+            1.0 + f64::EPSILON,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+        ] {
+            let error = Ratio::new(share).unwrap_err();
+            assert_eq!(
+                (error.field(), error.allowed()),
+                ("ratio", "allowed are 0 to 1")
+            );
+        }
     }
 }

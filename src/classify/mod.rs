@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use self::grpc::Grpc;
 #[cfg(feature = "http")]
 pub use self::http::{BodyEnd, ClassifyEnd, Http};
-use crate::error::{AsRejection, Rejection};
+use crate::error::{AsRejection, Rejection, RejectionKind};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,7 @@ pub trait Classify<Res, Err> {
 
 /// Every response is a success and every error a transient failure, except that
 /// a refusal from before the service was reached is neutral, and giving up on
-/// it a timeout.
+/// it a timeout. What chaos injects is a transient failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErrorsOnly;
 
@@ -155,6 +155,10 @@ impl<Res, Err: AsRejection> Classify<Res, Err> for ErrorsOnly {
 /// The outcome of an error, for classifiers that look only at responses.
 pub fn of_error<Err: AsRejection>(error: &Err) -> Outcome {
     match error.as_rejection() {
+        // It stands for a failure of the service.
+        Some(rejection) if rejection.kind() == RejectionKind::Injected => {
+            Outcome::Failure(Failure::Transient)
+        }
         Some(rejection) if rejection.reached_inner() => Outcome::Failure(Failure::Timeout),
         Some(_) => Outcome::Neutral,
         None => Outcome::Failure(Failure::Transient),

@@ -13,6 +13,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_wait_seconds` | `layer` |
 /// | `keep_<pattern>_answered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_unanswered_total` | `layer`, `cause` |
+/// | `keep_<pattern>_injected_total` | `layer`, `fault` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -46,6 +47,9 @@ impl Listener for Metrics {
             Event::Unanswered(cause) => {
                 let cause = cause.label();
                 counter!(name("unanswered_total"), "layer" => layer, "cause" => cause).increment(1);
+            }
+            Event::Injected(fault) => {
+                counter!(name("injected_total"), "layer" => layer, "fault" => *fault).increment(1);
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {

@@ -45,6 +45,8 @@ pub enum Event<'a> {
     /// fallback: a call that ended so was to get another answer, and there was
     /// none.
     Unanswered(Cause),
+    /// chaos: a call meets this fault.
+    Injected(&'static str),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

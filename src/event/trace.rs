@@ -2,7 +2,8 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals and fallbacks at `debug`,
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks and
+/// injected faults at `debug`,
 /// updates at `info`, callbacks that panic at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
@@ -33,6 +34,9 @@ impl Listener for Trace {
             }
             Event::Unanswered(cause) => {
                 tracing::debug!(target: "tower_keep", pattern, name, cause = cause.label(), "unanswered");
+            }
+            Event::Injected(fault) => {
+                tracing::debug!(target: "tower_keep", pattern, name, fault, "injected");
             }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

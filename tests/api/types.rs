@@ -5,6 +5,7 @@ use std::future::Ready;
 
 use tower::{Layer, Service};
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadFuture, BulkheadLayer};
+use tower_keep::chaos::{self, Chaos, ChaosFuture, ChaosLayer};
 use tower_keep::clock::{Clock, Sleep, Tick};
 use tower_keep::deadline::Deadline;
 use tower_keep::error::find_rejection;
@@ -69,11 +70,13 @@ fn everything_may_go_to_other_threads() {
     both::<(TimeoutLayer, Timeout<()>, timeout::Handle)>();
     both::<(ThrottleLayer, Throttle<()>, throttle::Handle)>();
     both::<(FallbackLayer<()>, Fallback<(), ()>, fallback::Handle)>();
+    both::<(ChaosLayer, Chaos<()>, chaos::Handle)>();
     both::<(LiftLayer, Lift<()>, RejectionKind)>();
     both::<TimeoutFuture<Inner, Fails>>();
     both::<ThrottleFuture<Inner, Fails>>();
     both::<BulkheadFuture<Inner, Fails, tower_keep::release::OnHead, ()>>();
     both::<FallbackFuture<Echo, u64, fallback::Value<u64>, fallback::Unmarked, ()>>();
+    both::<ChaosFuture<Inner, u64, Fails, chaos::Calls>>();
     error::<Rejection>();
     error::<Error<std::io::Error>>();
     error::<PolicyError>();

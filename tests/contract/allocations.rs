@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::key;
 use tower_keep::test_util::ManualClock;
@@ -14,7 +15,7 @@ use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{Error, Override, Setup};
 
-use crate::support::cases::{permits, rate, refusals, timeouts};
+use crate::support::cases::{calm, permits, rate, refusals, timeouts};
 
 /// Answers at once.
 #[derive(Debug, Clone)]
@@ -93,6 +94,8 @@ allocates_nothing! {
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
     refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust;
     wait_calls: |s| ThrottleLayer::with(impatient(1_100), s).waiting(), exhaust_impatient;
+    chaos_calls: |s| ChaosLayer::with(chaos::Policy::default(), s), outage;
+    chaos_running_calls: calm, outage;
     fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), isolate;
 }
 
@@ -110,6 +113,10 @@ fn exhaust_impatient(handle: tower_keep::throttle::Handle) {
 }
 
 fn isolate(handle: fallback::Handle) {
+    handle.set_override(Override::Close);
+}
+
+fn outage(handle: chaos::Handle) {
     handle.set_override(Override::Close);
 }
 

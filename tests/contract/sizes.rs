@@ -3,6 +3,7 @@
 use http::Request;
 use tower::{Layer, Service};
 use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::chaos::{ChaosLayer, Policy};
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
@@ -35,6 +36,7 @@ fn futures_stay_small() {
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
         ("fallback", beyond(&fallback()), 80),
+        ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
         ("refuse", beyond(&throttle()), 16),
         ("wait", beyond(&throttle().waiting()), 240 + carried),
     ];

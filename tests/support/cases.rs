@@ -6,7 +6,7 @@ use http_body::Body;
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
-use tower_keep::{Setup, bulkhead, fallback, throttle, timeout};
+use tower_keep::{Setup, bulkhead, chaos, fallback, throttle, timeout};
 
 use super::watched::Watched;
 use super::{Fail, Inner, inner, ms, secs};
@@ -118,13 +118,20 @@ pub(crate) fn never_asked<Res>(_: fallback::Failed<'_, Res, Fail>) -> Option<Res
     panic!("a call was answered by the fallback")
 }
 
+/// Running, and nothing goes wrong.
+pub(crate) fn calm(setup: Setup) -> chaos::ChaosLayer {
+    let layer = chaos::ChaosLayer::with(chaos::Policy::default(), setup);
+    layer.handle().start();
+    layer
+}
+
 /// Makes one test per layer of each law: `law(|setup| (layer, handle))`.
 macro_rules! for_all_layers {
     ($($(#[$attribute:meta])* $law:ident),* $(,)?) => { $(
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                by_header, never_asked, permits, rate, refusals, timeouts
+                by_header, calm, never_asked, permits, rate, refusals, timeouts
             };
             use tower_keep::bulkhead::BulkheadLayer;
             use tower_keep::fallback::{self, FallbackLayer};
@@ -148,6 +155,7 @@ macro_rules! for_all_layers {
                     |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s)
                         .classify(tower_keep::classify::Http)
                         .marked();
+                chaos: |s| calm(s);
             }
         }
     )* };

@@ -1,6 +1,6 @@
 //! All kinds of handle, seen as one.
 
-use tower_keep::{Override, bulkhead, fallback, throttle, timeout};
+use tower_keep::{Override, bulkhead, chaos, fallback, throttle, timeout};
 
 /// What every handle can tell, and be told.
 pub(crate) trait Watched: Clone + Send + Sync + 'static {
@@ -139,6 +139,30 @@ impl Watched for fallback::Handle {
             failed: s.failed,
             cancelled: s.cancelled,
         })
+    }
+    fn rejected(&self) -> u64 {
+        self.snapshot().rejected
+    }
+    fn order(&self, order: Override) {
+        self.set_override(order);
+    }
+    fn update_same(&self) {
+        self.update(self.policy());
+    }
+}
+
+impl Watched for chaos::Handle {
+    fn in_flight(&self) -> u64 {
+        0
+    }
+    fn waiting(&self) -> u64 {
+        0
+    }
+    fn admitted(&self) -> u64 {
+        self.snapshot().requests
+    }
+    fn ended(&self) -> Option<Ends> {
+        None
     }
     fn rejected(&self) -> u64 {
         self.snapshot().rejected
