@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{self, ChaosLayer, Fault, Latency, Policy};
+use tower_keep::classify::{Failure, Outcome, of_error};
 use tower_keep::test_util::{Call, Hand, ManualClock, ScriptBody, finish_on};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{AsRejection, Override, Ratio, RejectionKind, Setup};
@@ -95,7 +96,8 @@ fn an_experiment_can_be_repeated() {
     let time = ManualClock::new();
     let policy = Policy::builder().seed(7).error(ratio(0.3));
     let policy = policy.hang(ratio(0.1)).build().unwrap();
-    let run = |layer: &ChaosLayer<chaos::Only<fn(&Request<()>) -> bool>>, spared: bool| {
+    type Picks = fn(&Request<()>) -> bool;
+    let run = |layer: &ChaosLayer<chaos::Only<Picks>>, spared: bool| {
         layer.handle().start();
         let services = [(); 3].map(|()| layer.layer(inner(&time).0));
         let mut services = services.into_iter().cycle();
@@ -111,7 +113,7 @@ fn an_experiment_can_be_repeated() {
         words
     };
     let layer = |policy| {
-        let aimed: fn(&Request<()>) -> bool = |request| request.headers()["x-key"] == "a";
+        let aimed: Picks = |request| request.headers()["x-key"] == "a";
         ChaosLayer::with(policy, setup(&time)).target(chaos::only(aimed))
     };
     let first = layer(policy);
@@ -151,7 +153,10 @@ fn an_injected_error_counts_as_one_of_the_service() {
         .layer(started(&time, all(Fault::Error)))
         .service(inner(&time).0);
     let result = finish_on(&time, call(&mut service, request("a"))).unwrap();
-    let rejection = result.unwrap_err().as_rejection().unwrap();
+    let error = result.unwrap_err();
+    let transient = Outcome::Failure(Failure::Transient);
+    assert_eq!(of_error(&error), transient);
+    let rejection = error.as_rejection().unwrap();
     assert_eq!(rejection.kind(), RejectionKind::Injected);
     assert!(rejection.reached_inner());
     assert_eq!(bulkhead.handle().snapshot().failed, 1);

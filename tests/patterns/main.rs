@@ -12,3 +12,4 @@ mod support;
 
 mod chaos;
 mod fallback;
+mod files;
