@@ -22,7 +22,7 @@ use crate::error::{LayerId, Rejection};
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Source<'a> {
-    /// The pattern: `"timeout"`, `"bulkhead"`, `"throttle"`.
+    /// The pattern, as its module is called: `"timeout"`, `"bulkhead"`.
     pub pattern: &'static str,
     /// The name given by [`Setup::named`](crate::Setup::named), else the pattern's.
     pub name: &'a str,
