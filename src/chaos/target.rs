@@ -89,7 +89,9 @@ mod by_header {
     /// requests meet the policy's rates, unless
     /// [`otherwise`](Asked::otherwise) says more.
     ///
-    /// How long and after how many bytes, the policy says, never the request.
+    /// It works while the layer is running; with all rates at 0, nobody else meets
+    /// a fault. How long and after how many bytes, the policy says, never the
+    /// request.
     pub const fn asked<B, F>(header: HeaderName, authorise: F) -> Asked<F>
     where
         F: Fn(&Request<B>) -> bool,
