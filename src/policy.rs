@@ -42,51 +42,6 @@ impl PolicyError {
     }
 }
 
-/// A share: finite, from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
-pub struct Ratio(f64);
-
-impl Ratio {
-    /// Nothing.
-    pub const ZERO: Self = Self(0.0);
-    /// All.
-    pub const ONE: Self = Self(1.0);
-
-    /// This share of the whole.
-    ///
-    /// # Errors
-    /// If it is below 0, above 1, or no number.
-    pub fn new(share: f64) -> Result<Self, PolicyError> {
-        if (0.0..=1.0).contains(&share) {
-            // Not -0, which is another word.
-            return Ok(Self(share.abs()));
-        }
-        Err(PolicyError::new("ratio", share, "allowed are 0 to 1"))
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> f64 {
-        self.0
-    }
-}
-
-impl TryFrom<f64> for Ratio {
-    type Error = PolicyError;
-
-    fn try_from(share: f64) -> Result<Self, PolicyError> {
-        Self::new(share)
-    }
-}
-
-impl From<Ratio> for f64 {
-    fn from(ratio: Ratio) -> Self {
-        ratio.0
-    }
-}
-
 /// The longest time that a policy may name: ten years. What is meant to last
 /// for ever is better left out.
 pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -103,6 +58,69 @@ pub(crate) fn positive(
             "allowed are 1 ns to 10 years, or none",
         )),
         value => Ok(value),
+    }
+}
+
+/// A share of a whole: 0 to 1, in steps of a billionth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
+pub struct Ratio(u32);
+
+impl Ratio {
+    const WHOLE: u32 = 1_000_000_000;
+
+    /// Nothing of it.
+    pub const ZERO: Self = Self(0);
+    /// All of it.
+    pub const ONE: Self = Self(Self::WHOLE);
+
+    /// So many hundredths: 0 to 100, and more counts as 100.
+    #[must_use]
+    pub const fn percent(hundredths: u32) -> Self {
+        match hundredths {
+            0..=100 => Self(hundredths * (Self::WHOLE / 100)),
+            _ => Self::ONE,
+        }
+    }
+
+    /// A share as a fraction, rounded to a billionth.
+    ///
+    /// # Errors
+    /// If it is not a number from 0 to 1.
+    pub fn new(fraction: f64) -> Result<Self, PolicyError> {
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(PolicyError::new("ratio", fraction, "allowed are 0 to 1"));
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // in range
+        let billionths = (fraction * f64::from(Self::WHOLE)).round() as u32;
+        Ok(Self(billionths))
+    }
+
+    /// The share as a fraction.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::WHOLE)
+    }
+
+    /// Whether `part` of `whole` is at least this share: exact, and always true
+    /// of a share of nothing.
+    pub(crate) fn is_reached(self, part: u64, whole: u64) -> bool {
+        u128::from(part) * u128::from(Self::WHOLE) >= u128::from(whole) * u128::from(self.0)
+    }
+}
+
+impl TryFrom<f64> for Ratio {
+    type Error = PolicyError;
+
+    fn try_from(fraction: f64) -> Result<Self, PolicyError> {
+        Self::new(fraction)
+    }
+}
+
+impl From<Ratio> for f64 {
+    fn from(ratio: Ratio) -> Self {
+        ratio.fraction()
     }
 }
 
@@ -164,31 +182,5 @@ pub(crate) mod durations {
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         option(deserializer)?.ok_or_else(|| serde::de::Error::custom("a duration is missing"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ratio_is_a_share() {
-        for share in [0.0, -0.0, f64::MIN_POSITIVE, 0.5, 1.0] {
-            let ratio = Ratio::new(share).unwrap();
-            assert_eq!(ratio.get().to_bits(), share.abs().to_bits());
-        }
-        for share in [
-            -f64::MIN_POSITIVE,
-            1.0 + f64::EPSILON,
-            f64::NAN,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-        ] {
-            let error = Ratio::new(share).unwrap_err();
-            assert_eq!(
-                (error.field(), error.allowed()),
-                ("ratio", "allowed are 0 to 1")
-            );
-        }
     }
 }

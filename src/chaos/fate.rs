@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::policy::Policy;
-use crate::kernel::rng::unit;
+use crate::kernel::rng::{unit, word};
 use crate::policy::Ratio;
 
 /// What can go wrong.
@@ -79,10 +79,12 @@ const ASKED: u64 = 0xA5ED_A5ED_A5ED_A5ED;
 impl Fate {
     /// The fate of the n-th request under the policy's rates.
     pub(super) fn of(policy: &Policy, n: u64) -> Self {
-        let draw = |place| unit(policy.seed, n.wrapping_mul(PLACES).wrapping_add(place));
+        let first = n.wrapping_mul(PLACES);
+        let draw = |place| unit(policy.seed, first.wrapping_add(place));
         let (error, abort, hang) = (policy.error, policy.abort, policy.hang);
         let (cut, stall, reset) = (policy.cut, policy.stall, policy.reset);
-        let late = draw(WHETHER_LATE) < policy.late.get();
+        let late = word(policy.seed, first.wrapping_add(WHETHER_LATE)) >> 11;
+        let late = !policy.late.is_reached(late, 1 << 53);
         Self {
             delay: late.then(|| policy.latency.sample(draw(HOW_LATE), draw(HOW_LATE_TOO))),
             end: one_of(
@@ -127,7 +129,7 @@ impl Fate {
 fn one_of(draw: f64, shares: [(Ratio, Fault); 3]) -> Option<Fault> {
     let mut sum = 0.0;
     shares.into_iter().find_map(|(share, fault)| {
-        sum += share.get();
+        sum += share.fraction();
         (draw < sum).then_some(fault)
     })
 }
@@ -158,10 +160,18 @@ mod tests {
 
         fn fate(&mut self, policy: &Policy) -> Fate {
             let [end, body, late, one, two, ..]: [f64; 8] = std::array::from_fn(|_| self.next());
-            let (e, a, h) = (policy.error.get(), policy.abort.get(), policy.hang.get());
-            let (c, s, r) = (policy.cut.get(), policy.stall.get(), policy.reset.get());
+            let (e, a, h) = (
+                policy.error.fraction(),
+                policy.abort.fraction(),
+                policy.hang.fraction(),
+            );
+            let (c, s, r) = (
+                policy.cut.fraction(),
+                policy.stall.fraction(),
+                policy.reset.fraction(),
+            );
             Fate {
-                delay: (late < policy.late.get()).then(|| policy.latency.sample(one, two)),
+                delay: (late < policy.late.fraction()).then(|| policy.latency.sample(one, two)),
                 end: if end < e {
                     Some(Fault::Error)
                 } else if end < e + a {

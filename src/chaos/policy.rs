@@ -8,7 +8,7 @@ use crate::policy::{PolicyError, Ratio, positive};
 
 /// What goes wrong, and how often: valid by construction. The default is that
 /// nothing does.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]
 pub struct Policy {
@@ -55,7 +55,7 @@ impl Default for Policy {
 impl Policy {
     /// A builder with the defaults.
     pub fn builder() -> PolicyBuilder {
-        PolicyBuilder::default()
+        Self::default().to_builder()
     }
 
     /// The policy as a builder, to change parts of it.
@@ -63,7 +63,7 @@ impl Policy {
         PolicyBuilder {
             seed: self.seed,
             late: self.late,
-            latency: Some(self.latency),
+            latency: self.latency,
             error: self.error,
             abort: self.abort,
             hang: self.hang,
@@ -76,7 +76,7 @@ impl Policy {
     }
 
     pub(super) fn to_words(self) -> [u64; WORDS] {
-        let bits = |ratio: Ratio| ratio.get().to_bits();
+        let bits = |ratio: Ratio| ratio.fraction().to_bits();
         let [a, b, c, d] = self.latency.to_words();
         [
             self.seed,
@@ -110,7 +110,7 @@ impl Policy {
             longest,
             latency @ ..,
         ] = words;
-        let ratio = |bits| Ratio::new(f64::from_bits(bits)).unwrap_or_default();
+        let ratio = |bits| Ratio::new(f64::from_bits(bits)).unwrap_or(Ratio::ZERO);
         Self {
             seed,
             late: ratio(late),
@@ -128,14 +128,14 @@ impl Policy {
 }
 
 /// Makes a [`Policy`].
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[must_use]
 pub struct PolicyBuilder {
     seed: u64,
     late: Ratio,
-    latency: Option<Latency>,
+    latency: Latency,
     error: Ratio,
     abort: Ratio,
     hang: Ratio,
@@ -150,6 +150,12 @@ pub struct PolicyBuilder {
     longest_hang: Option<Duration>,
 }
 
+impl Default for PolicyBuilder {
+    fn default() -> Self {
+        Policy::builder()
+    }
+}
+
 impl PolicyBuilder {
     /// What the fates are drawn from, by default 0: the same seed gives the n-th
     /// request the same fate, in every run and in all versions of this crate.
@@ -162,7 +168,7 @@ impl PolicyBuilder {
     /// and a table `latency`. It goes together with any other fault.
     pub fn latency(mut self, share: Ratio, latency: Latency) -> Self {
         self.late = share;
-        self.latency = Some(latency);
+        self.latency = latency;
         self
     }
 
@@ -233,9 +239,9 @@ impl PolicyBuilder {
     /// `stall`, `reset`) if they are more than 1 together.
     pub fn build(self) -> Result<Policy, PolicyError> {
         // A sum of shares may miss 1 by the last bits.
-        const SLACK: f64 = 1e-9;
+        const SLACK: f64 = 1e-10;
         let within = |field, shares: [Ratio; 3]| {
-            let sum: f64 = shares.iter().map(|share| share.get()).sum();
+            let sum: f64 = shares.iter().map(|share| share.fraction()).sum();
             if sum <= 1.0 + SLACK {
                 return Ok(());
             }
@@ -244,11 +250,10 @@ impl PolicyBuilder {
         };
         within("error, abort, hang", [self.error, self.abort, self.hang])?;
         within("cut, stall, reset", [self.cut, self.stall, self.reset])?;
-        let default = Policy::default();
         Ok(Policy {
             seed: self.seed,
             late: self.late,
-            latency: self.latency.unwrap_or(default.latency).checked()?,
+            latency: self.latency.checked()?,
             error: self.error,
             abort: self.abort,
             hang: self.hang,
@@ -256,8 +261,7 @@ impl PolicyBuilder {
             stall: self.stall,
             reset: self.reset,
             after_bytes: self.after_bytes,
-            longest_hang: positive("longest_hang", self.longest_hang)?
-                .unwrap_or(default.longest_hang),
+            longest_hang: positive("longest_hang", self.longest_hang)?.unwrap_or(DEFAULT_HANG),
         })
     }
 }

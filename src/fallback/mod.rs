@@ -75,10 +75,10 @@
 //! response or error is which kind, a [classifier](crate::classify) says; the
 //! default takes every response for a success.
 //!
-//! The cause is never lost. It is in the event, in the response's extensions and,
-//! if you like, a header ([`FallbackLayer::marked_in`]); and if the fallback
-//! itself fails, panics or makes `None`, the caller gets the first failure, not
-//! that of the fallback.
+//! The cause is never lost. It is in the event; over HTTP,
+//! `FallbackLayer::marked` puts it into the response's extensions and
+//! `marked_in` into a header, too. And if the fallback itself fails, panics or
+//! makes `None`, the caller gets the first failure, not that of the fallback.
 //!
 //! Fallbacks stack: what the inner one leaves, the outer one answers.
 //!
