@@ -81,7 +81,7 @@
 //!
 //! Longer texts: [in which order to stack](docs::order), [errors](docs::errors),
 //! [cancel safety](docs::cancel_safety), [what is shared](docs::sharing),
-//! [tuning](docs::tuning), [testing](docs::testing).
+//! [tuning](docs::tuning), [timers](docs::timers), [testing](docs::testing).
 //!
 //! # Features
 //! | feature | default | what it adds |

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use super::busy::busy;
 use super::driver::{Maker, Runner};
 
 /// How long one measurement takes, roughly.
@@ -99,13 +100,4 @@ fn run(mut runner: Runner, barrier: &Barrier, calls: u64) -> Took {
         wall,
         busy: busy.unwrap_or(wall),
     }
-}
-
-/// How long this thread has been on a core, where Linux tells.
-fn busy() -> Option<Duration> {
-    // Brings the kernel's account up to date.
-    std::thread::yield_now();
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanos = text.split(' ').next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanos))
 }

@@ -1,6 +1,8 @@
 //! What the benches measure: one row per path through a layer, the same in all
 //! of them.
 
+#[allow(dead_code)] // as below
+pub(crate) mod busy;
 pub(crate) mod driver;
 #[allow(dead_code)] // only one of the benches measures two threads
 pub(crate) mod measure;

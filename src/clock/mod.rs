@@ -15,6 +15,7 @@
 // The rule that nobody reads a clock holds everywhere but here.
 #![allow(clippy::disallowed_methods)]
 
+mod driver;
 #[cfg(any(test, feature = "test-util"))]
 mod manual;
 mod sleep;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "test-util")]
+pub(crate) use driver::armed;
 #[cfg(any(test, feature = "test-util"))]
 pub use manual::ManualClock;
 pub use sleep::{NoRuntime, Sleep};
@@ -69,6 +72,12 @@ fn origin() -> Instant {
 
 fn tick_of(instant: Instant) -> Tick {
     Tick::ZERO.saturating_add(instant.saturating_duration_since(origin()))
+}
+
+/// `None` if the system's clock cannot tell it.
+fn instant_of(tick: Tick) -> Option<tokio::time::Instant> {
+    let instant = origin().checked_add(Duration::from_nanos(tick.as_nanos()));
+    instant.map(tokio::time::Instant::from_std)
 }
 
 impl Clock {
@@ -120,11 +129,22 @@ impl Clock {
     /// A timer that fires at `due`: never early, and at once if that has
     /// passed. It costs nothing until it is polled for the first time.
     pub fn sleep_until(&self, due: Tick) -> Sleep {
+        self.timer(due, Tick::ZERO)
+    }
+
+    /// As [`sleep_until`](Self::sleep_until), for who has just read the clock.
+    #[inline]
+    pub(crate) fn sleep_from(&self, now: Tick, due: Tick) -> Sleep {
+        self.timer(due, now)
+    }
+
+    #[inline]
+    fn timer(&self, due: Tick, seen: Tick) -> Sleep {
         #[cfg(any(test, feature = "test-util"))]
         if let Source::Manual(manual) = &self.0 {
             return Sleep::manual(manual.clone(), due);
         }
-        Sleep::tokio(due)
+        Sleep::on_wheel(due, seen)
     }
 
     /// The time, read once for all layers that are called within one `call`.

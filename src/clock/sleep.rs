@@ -2,115 +2,106 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
-
+use super::Tick;
+use super::driver::{Armed, now};
 #[cfg(any(test, feature = "test-util"))]
 use super::manual::{ManualClock, ManualSleep};
-use super::{Tick, origin};
 
 /// A timer was polled where no tokio runtime with its time driver runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no tokio runtime with a time driver drives this timer")]
 pub struct NoRuntime;
 
-pin_project! {
-    /// A timer of a [`Clock`](super::Clock).
-    ///
-    /// It resolves to `Err(`[`NoRuntime`]`)`, and does not panic, if it is polled
-    /// for the first time outside a tokio runtime with time enabled.
-    ///
-    /// # Cancel safety
-    /// May be dropped at any time.
-    #[must_use = "a timer does nothing unless polled"]
-    pub struct Sleep {
-        due: Tick,
-        #[pin]
-        timer: Timer,
-    }
+/// A timer of a [`Clock`](super::Clock).
+///
+/// It resolves to `Err(`[`NoRuntime`]`)`, and does not panic, if it has to wait
+/// outside a tokio runtime with time enabled. If its runtime ends, it goes on in
+/// the one it is polled in then.
+///
+/// # Precision
+/// Never early. Late by tokio's own rounding to the next millisecond, and by a
+/// task switch: on an idle machine under two milliseconds.
+///
+/// # Cost
+/// All timers of a runtime hang on one timing wheel with a shard per thread and
+/// one task that drives it. Arming and cancelling take one uncontended lock each,
+/// and do not allocate; neither depends on how many timers are armed.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+#[must_use = "a timer does nothing unless polled"]
+pub struct Sleep {
+    due: Tick,
+    /// A reading of the clock that the first poll may use; zero if there is none.
+    seen: Tick,
+    armed: Armed,
+    #[cfg(any(test, feature = "test-util"))]
+    manual: Option<ManualSleep>,
 }
-
-pin_project! {
-    #[project = TimerProj]
-    enum Timer {
-        Unarmed,
-        Tokio { #[pin] sleep: tokio::time::Sleep },
-        Manual { sleep: Manual },
-    }
-}
-
-#[cfg(any(test, feature = "test-util"))]
-type Manual = ManualSleep;
-/// Without a manual clock there is no such timer.
-#[cfg(not(any(test, feature = "test-util")))]
-type Manual = std::convert::Infallible;
 
 impl Sleep {
-    pub(super) fn tokio(due: Tick) -> Self {
+    #[inline]
+    pub(super) const fn on_wheel(due: Tick, seen: Tick) -> Self {
         Self {
             due,
-            timer: Timer::Unarmed,
+            seen,
+            armed: Armed::not(),
+            #[cfg(any(test, feature = "test-util"))]
+            manual: None,
         }
+    }
+
+    /// It never fires.
+    #[inline]
+    pub(crate) const fn never() -> Self {
+        Self::on_wheel(Tick::MAX, Tick::ZERO)
     }
 
     #[cfg(any(test, feature = "test-util"))]
     pub(super) fn manual(clock: ManualClock, due: Tick) -> Self {
-        Self {
-            due,
-            timer: Timer::Manual {
-                sleep: ManualSleep::new(clock, due),
-            },
-        }
+        let mut sleep = Self::on_wheel(due, Tick::ZERO);
+        sleep.manual = Some(ManualSleep::new(clock, due));
+        sleep
     }
 
     /// When it fires.
     #[must_use]
+    #[inline]
     pub fn due(&self) -> Tick {
         self.due
     }
 }
 
-/// Tokio panics where it has no timers; we say so instead.
-fn arm(due: Tick) -> Option<tokio::time::Sleep> {
-    tokio::runtime::Handle::try_current().ok()?;
-    let instant = origin().checked_add(std::time::Duration::from_nanos(due.as_nanos()));
-    catch_unwind(AssertUnwindSafe(|| match instant {
-        Some(instant) => tokio::time::sleep_until(instant.into()),
-        None => tokio::time::sleep(std::time::Duration::MAX),
-    }))
-    .ok()
-}
-
 impl Future for Sleep {
     type Output = Result<(), NoRuntime>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.timer.as_mut().project() {
-                TimerProj::Unarmed => match arm(*this.due) {
-                    Some(sleep) => this.timer.set(Timer::Tokio { sleep }),
-                    None => return Poll::Ready(Err(NoRuntime)),
-                },
-                TimerProj::Tokio { sleep } => {
-                    // Outside tokio's cooperative budget: what is bounded here
-                    // may have used it up, and would never be given up on. And
-                    // it panics if its runtime has shut down.
-                    let mut sleep = tokio::task::unconstrained(sleep);
-                    let poll = || Pin::new(&mut sleep).poll(cx);
-                    return match catch_unwind(AssertUnwindSafe(poll)) {
-                        Ok(poll) => poll.map(Ok),
-                        Err(_) => Poll::Ready(Err(NoRuntime)),
-                    };
-                }
-                #[cfg(any(test, feature = "test-util"))]
-                TimerProj::Manual { sleep } => return sleep.poll(cx).map(Ok),
-                #[cfg(not(any(test, feature = "test-util")))]
-                TimerProj::Manual { sleep } => match *sleep {},
-            }
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        #[cfg(any(test, feature = "test-util"))]
+        if let Some(manual) = &mut this.manual {
+            return manual.poll(cx).map(Ok);
+        }
+        if this.due == Tick::MAX {
+            return Poll::Pending;
+        }
+        let seen = std::mem::take(&mut this.seen);
+        let now = if seen == Tick::ZERO { now() } else { seen };
+        // Who polls may be faster than the driver.
+        if now >= this.due {
+            this.armed.cancel();
+            return Poll::Ready(Ok(()));
+        }
+        if this.armed.renew(cx.waker()) {
+            return Poll::Pending;
+        }
+        this.armed.cancel();
+        match this.armed.arm(this.due, now, cx.waker()) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 }

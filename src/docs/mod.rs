@@ -17,3 +17,6 @@ pub mod tuning {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+#[doc = include_str!("timers.md")]
+pub mod timers {}

@@ -153,7 +153,7 @@ impl Core {
 }
 
 /// Dropping what somebody panicked with can panic once more.
-fn drop_quietly(panic: Box<dyn std::any::Any + Send>) {
+pub(crate) fn drop_quietly(panic: Box<dyn std::any::Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         // This one is not worth a third try: leak it.
         Box::leak(again);

@@ -35,6 +35,12 @@ impl<T: Settle> Guard<T> {
         }
     }
 
+    /// The guard of no admission.
+    #[inline]
+    pub(crate) fn finished(token: T::Token) -> Self {
+        Self { state: None, token }
+    }
+
     /// Ends the admission. Later calls, and the drop, change nothing.
     #[inline]
     pub fn finish(&mut self, outcome: Outcome) {

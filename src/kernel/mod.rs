@@ -23,6 +23,7 @@ pub mod rng;
 pub mod shared;
 pub(crate) mod sync;
 mod wait_queue;
+pub(crate) mod wheel;
 
 #[cfg(test)]
 mod tests;

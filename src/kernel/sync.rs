@@ -164,3 +164,42 @@ pub(crate) mod graveyard {
         drop(dead);
     }
 }
+
+/// The timers of each runtime of the process.
+pub(crate) mod alarms {
+    use std::sync::Arc;
+
+    use tokio::runtime::Id;
+
+    use crate::kernel::wheel::Alarm;
+
+    type Alarms = Vec<(Id, Arc<Alarm>)>;
+    static ALARMS: parking_lot::Mutex<Alarms> = parking_lot::const_mutex(Vec::new());
+
+    fn of(alarms: &Alarms, runtime: Id) -> Option<Arc<Alarm>> {
+        let alarm = alarms.iter().find(|(id, _)| *id == runtime);
+        alarm.map(|(_, alarm)| Arc::clone(alarm))
+    }
+
+    /// The alarm of a runtime.
+    pub(crate) fn find(runtime: Id) -> Option<Arc<Alarm>> {
+        of(&ALARMS.lock(), runtime)
+    }
+
+    /// Enters an alarm, or returns the one that was there before.
+    pub(crate) fn enter(runtime: Id, alarm: Arc<Alarm>) -> (Arc<Alarm>, bool) {
+        let mut alarms = ALARMS.lock();
+        if let Some(first) = of(&alarms, runtime) {
+            return (first, false);
+        }
+        alarms.push((runtime, Arc::clone(&alarm)));
+        (alarm, true)
+    }
+
+    /// Takes an alarm out.
+    pub(crate) fn leave(alarm: &Arc<Alarm>) {
+        ALARMS
+            .lock()
+            .retain(|(_, entered)| !Arc::ptr_eq(entered, alarm));
+    }
+}

@@ -8,6 +8,7 @@
 //! | [`Hand`], [`finish_on`] | polls futures without a runtime; nothing waits for real time |
 //! | [`drop_at`] | drops a future after 0, 1, 2, … polls, and checks each time that nothing is left |
 //! | [`CountingWaker`] | counts wake-ups |
+//! | [`armed_timers`] | timers that somebody waits for in this runtime |
 //! | [`Seed`] | randomness that a failing test prints, to be repeated by `KEEP_SEED` |
 //!
 //! A bulkhead that gives its permit back wherever its call is dropped:
@@ -52,3 +53,10 @@ pub use self::probe::{Counts, Probe, ProbeFuture, Watch};
 pub use self::script::{Broken, Call, Ready, Script, ScriptFuture};
 pub use self::seed::Seed;
 pub use crate::clock::ManualClock;
+
+/// How many timers are armed in the tokio runtime this is called in; none
+/// outside of one. Those of a [`ManualClock`] are not among them.
+#[must_use]
+pub fn armed_timers() -> usize {
+    crate::clock::armed()
+}

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
+use super::service::Terms;
 use super::state::{NONE, State};
 use crate::classify::{Failure, Outcome};
 use crate::clock::{Sleep, Tick};
@@ -22,67 +23,54 @@ pin_project! {
     pub struct TimeoutFuture<F, E> {
         #[pin]
         gate: Gate<F, E>,
-        // Gone when the call has ended, or was refused.
-        call: Option<Call>,
-        // Made when the inner future is first pending.
-        #[pin]
-        timer: Option<Sleep>,
-    }
-}
-
-struct Call {
-    guard: Guard<State>,
-    limit: u64,
-    due: Tick,
-    scoped: bool,
-    /// What it is called when the timer fires.
-    late: RejectionKind,
-}
-
-impl<F, E> TimeoutFuture<F, E> {
-    pub(super) fn refused(error: E) -> Self {
-        Self {
-            gate: Gate::refused(error),
-            call: None,
-            timer: None,
-        }
-    }
-
-    #[inline]
-    pub(super) fn called(
-        future: F,
+        // Finished when the call has ended, or was refused.
         guard: Guard<State>,
         limit: u64,
         due: Tick,
         scoped: bool,
-    ) -> Self {
-        Self {
-            gate: Gate::open(future),
-            call: Some(Call {
-                guard,
-                limit,
-                due,
-                scoped,
-                late: RejectionKind::Timeout,
-            }),
-            timer: None,
-        }
+        // Made when the inner future is first pending, with what it is called
+        // when it fires.
+        timer: Option<(Sleep, RejectionKind)>,
     }
 }
 
-/// The timer, counted from now, and what it is called when it fires; `None` if
-/// there is no limit.
-fn arm(state: &State, limit: u64, due: Tick) -> Option<(Sleep, RejectionKind)> {
+impl<F, E> TimeoutFuture<F, E> {
+    #[inline]
+    fn new(gate: Gate<F, E>, guard: Guard<State>, terms: Terms) -> Self {
+        Self {
+            gate,
+            guard,
+            limit: terms.limit,
+            due: terms.due,
+            scoped: terms.scoped,
+            timer: None,
+        }
+    }
+
+    pub(super) fn refused(error: E) -> Self {
+        Self::new(Gate::refused(error), Guard::finished(()), Terms::NONE)
+    }
+
+    #[inline]
+    pub(super) fn called(future: F, guard: Guard<State>, terms: Terms) -> Self {
+        Self::new(Gate::open(future), guard, terms)
+    }
+}
+
+/// The timer, counted from now, and what it is called when it fires.
+#[inline]
+fn arm(state: &State, limit: u64, due: Tick) -> (Sleep, RejectionKind) {
     if limit == NONE && due == Tick::MAX {
-        return None;
+        return (Sleep::never(), RejectionKind::Timeout);
     }
     let clock = state.core.clock();
-    let at = clock.now().after_nanos(limit);
-    Some(if due <= at {
-        (clock.sleep_until(due), RejectionKind::DeadlineExceeded)
+    let now = clock.now();
+    let at = now.after_nanos(limit);
+    if due <= at {
+        (clock.sleep_from(now, due), RejectionKind::DeadlineExceeded)
     } else {
-        (clock.sleep_until(at), RejectionKind::Timeout)
-    })
+        (clock.sleep_from(now, at), RejectionKind::Timeout)
+    }
 }
 
 impl<F, T, E> Future for TimeoutFuture<F, E>
@@ -95,53 +83,38 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(call) = this.call else {
+        if this.guard.state().is_none() {
             return this.gate.poll(cx);
-        };
-        let Call {
-            guard,
-            limit,
-            due,
-            scoped,
-            late,
-        } = call;
+        }
         // The response first: one that comes on the very tick is in time.
-        let poll = through(guard, || {
-            let _scope = scoped.then(|| Scope::enter(*due));
+        let poll = through(this.guard, || {
+            let _scope = this.scoped.then(|| Scope::enter(*this.due));
             this.gate.as_mut().poll(cx)
         });
         if let Poll::Ready(result) = poll {
-            guard.finish(Outcome::Success);
-            *this.call = None;
-            this.timer.set(None);
+            this.guard.finish(Outcome::Success);
+            *this.timer = None;
             return Poll::Ready(result);
         }
-        let Some(state) = guard.state() else {
+        let Some(state) = this.guard.state() else {
             return Poll::Pending;
         };
-        if this.timer.is_none()
-            && let Some((timer, kind)) = arm(state, *limit, *due)
-        {
-            this.timer.set(Some(timer));
-            *late = kind;
-        }
-        let Some(timer) = this.timer.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
-        let kind = match ready!(timer.poll(cx)) {
-            Ok(()) => *late,
+        let timer = this
+            .timer
+            .get_or_insert_with(|| arm(state, *this.limit, *this.due));
+        let kind = match ready!(Pin::new(&mut timer.0).poll(cx)) {
+            Ok(()) => timer.1,
             Err(_) => RejectionKind::NoRuntime,
         };
         // The inner future is gone before anybody hears of the timeout. Should
         // its drop panic, the guard still counts it.
-        through(guard, || this.gate.close());
-        this.timer.set(None);
-        let rejection = match guard.state() {
+        through(this.guard, || this.gate.close());
+        *this.timer = None;
+        let rejection = match this.guard.state() {
             Some(state) => state.give_up(kind),
             None => return Poll::Pending,
         };
-        guard.finish(Outcome::Failure(Failure::Timeout));
-        *this.call = None;
+        this.guard.finish(Outcome::Failure(Failure::Timeout));
         Poll::Ready(Err(rejection.into()))
     }
 }

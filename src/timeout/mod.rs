@@ -87,8 +87,9 @@
 //!
 //! # Cost
 //! Ready at once and no deadline: no clock reading, no timer, no allocation, no
-//! lock. With a deadline one clock reading. Pending: one more and a timer. A
-//! wait for readiness allocates its timer.
+//! lock. With a deadline one clock reading. Pending: one more and a timer, which
+//! takes two locks of its own thread, and does not allocate either; see
+//! [timers](crate::docs::timers).
 //!
 //! # Events
 //! `Rejected`, `Finished`, `Updated`, `CallbackPanicked`.

@@ -34,20 +34,29 @@ enum ReadyWait {
     Not,
     Since {
         start: Tick,
-        // A service is moved between polls, a timer must not be.
-        timer: Pin<Box<Sleep>>,
+        timer: Sleep,
     },
     /// We have answered ready in the service's place.
     Over(RejectionKind),
 }
 
 /// When a call must have ended.
-struct Terms {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
     /// Nanoseconds, or none.
-    limit: u64,
-    due: Tick,
+    pub(super) limit: u64,
+    pub(super) due: Tick,
     /// Whether `due` is ours to put in force.
-    scoped: bool,
+    pub(super) scoped: bool,
+}
+
+impl Terms {
+    /// Never.
+    pub(super) const NONE: Self = Self {
+        limit: NONE,
+        due: Tick::MAX,
+        scoped: false,
+    };
 }
 
 impl<S, O> Timeout<S, O> {
@@ -94,11 +103,11 @@ impl<S, O> Timeout<S, O> {
         if !matches!(&self.wait, ReadyWait::Since { timer, .. } if timer.due() == due) {
             self.wait = ReadyWait::Since {
                 start,
-                timer: Box::pin(clock.sleep_until(due)),
+                timer: clock.sleep_from(now, due),
             };
         }
         if let ReadyWait::Since { timer, .. } = &mut self.wait {
-            let kind = match ready!(timer.as_mut().poll(cx)) {
+            let kind = match ready!(Pin::new(timer).poll(cx)) {
                 Ok(()) if deadline.is_some_and(|d| d.has_passed(now)) => {
                     RejectionKind::DeadlineExceeded
                 }
@@ -120,13 +129,7 @@ impl<S, O> Timeout<S, O> {
         if state.core.is_overruled() {
             match state.core.order() {
                 Override::None => {}
-                Override::Bypass => {
-                    return Ok(Terms {
-                        limit: NONE,
-                        due: Tick::MAX,
-                        scoped: false,
-                    });
-                }
+                Override::Bypass => return Ok(Terms::NONE),
                 Override::Close => return Err(state.refuse(RejectionKind::Closed)),
             }
         }
@@ -212,6 +215,6 @@ where
             let _scope = terms.scoped.then(|| Scope::enter(terms.due));
             inner.call(request)
         });
-        TimeoutFuture::called(future, guard, terms.limit, terms.due, terms.scoped)
+        TimeoutFuture::called(future, guard, terms)
     }
 }

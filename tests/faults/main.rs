@@ -21,3 +21,4 @@ mod d_limits;
 mod e_bodies;
 mod e_headers;
 mod k_composition;
+mod timers;

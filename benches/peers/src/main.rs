@@ -8,6 +8,8 @@
 //! allocations, which makes each about a nanosecond dearer.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
+#[path = "../../rows/busy.rs"]
+mod busy;
 #[path = "../../rows/driver.rs"]
 mod driver;
 #[path = "../../rows/measure.rs"]

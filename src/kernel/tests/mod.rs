@@ -20,6 +20,8 @@ mod model;
 mod quota;
 #[cfg(not(keep_loom))]
 mod shared;
+#[cfg(not(keep_loom))]
+mod wheel;
 
 #[cfg(all(keep_loom, feature = "throttle"))]
 mod loom_gcra;
@@ -29,6 +31,8 @@ mod loom_keyed;
 mod loom_limit;
 #[cfg(keep_loom)]
 mod loom_small;
+#[cfg(keep_loom)]
+mod loom_wheel;
 
 /// Every interleaving with up to `bound` pre-emptions: 3 for two threads, 2 for three.
 #[cfg(keep_loom)]

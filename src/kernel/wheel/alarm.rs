@@ -1,0 +1,230 @@
+//! The timers of one runtime: a wheel per thread, and one driver for all.
+//!
+//! A thread arms on its own shard, so that its lock is free nearly always. The
+//! driver sleeps until the time it has *planned*; only who arms an earlier timer
+//! rouses it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
+use super::{Place, Turn, Wheel};
+use crate::clock::Tick;
+use crate::kernel::core::drop_quietly;
+use crate::kernel::sync::{AtomicU64, Mutex, Ordering, Padded};
+
+/// Timers that are taken out under one hold of a lock.
+const BATCH: usize = 32;
+/// Timers that are looked at in one turn, before others have theirs: the wakes
+/// of so many take well under a millisecond.
+const BUDGET: usize = 256;
+
+/// What the driver does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Let others run, and then take another turn.
+    Yield,
+    /// Take another turn then, or when roused.
+    At(Tick),
+    /// Take another turn when roused.
+    Never,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// Made when the first timer is armed.
+    wheel: Option<Box<Wheel<Waker>>>,
+    closed: bool,
+}
+
+/// Armed timers that share a driver.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    shards: Box<[Padded<Mutex<Shard>>]>,
+    /// The driver takes its next turn by then, in nanoseconds.
+    planned: Padded<AtomicU64>,
+    /// The driver's; gone while it has been roused.
+    driver: Mutex<Option<Waker>>,
+}
+
+impl Alarm {
+    /// `shards` must be a power of two.
+    pub(crate) fn new(shards: usize) -> Self {
+        let shard = || Padded(Mutex::new(Shard::default()));
+        Self {
+            shards: (0..shards).map(|_| shard()).collect(),
+            planned: Padded(AtomicU64::new(u64::MAX)),
+            driver: Mutex::new(None),
+        }
+    }
+
+    /// The shard of a thread.
+    #[inline]
+    fn shard(&self, thread: u32) -> &Mutex<Shard> {
+        &self.shards[thread as usize & (self.shards.len() - 1)].0
+    }
+
+    /// Arms a timer on the thread's shard.
+    ///
+    /// # Errors
+    /// The waker, if the driver is gone.
+    #[inline]
+    pub(crate) fn arm(
+        &self,
+        thread: u32,
+        due: Tick,
+        now: Tick,
+        waker: Waker,
+    ) -> Result<Place, Waker> {
+        let place = {
+            let mut shard = self.shard(thread).lock();
+            if shard.closed {
+                return Err(waker);
+            }
+            let wheel = shard.wheel.get_or_insert_with(new_wheel);
+            wheel.arm(due, now, waker)
+        };
+        // The driver plans anew before it locks a shard: either it has seen the
+        // timer, or we see that it is planning.
+        if due.as_nanos() < self.planned.0.load(Ordering::Relaxed) {
+            self.rouse(due);
+        }
+        Ok(place)
+    }
+
+    #[cold]
+    fn rouse(&self, due: Tick) {
+        let due = due.as_nanos();
+        if self.planned.0.fetch_min(due, Ordering::Relaxed) > due {
+            let driver = self.driver.lock().take();
+            if let Some(driver) = driver {
+                wake(driver);
+            }
+        }
+    }
+
+    /// Whether a timer is still armed; `waker` is woken when it fires.
+    pub(crate) fn renew(&self, thread: u32, place: Place, waker: &Waker) -> bool {
+        let same = {
+            let mut shard = self.shard(thread).lock();
+            let Some(old) = shard.wheel.as_mut().and_then(|wheel| wheel.waker(place)) else {
+                return false;
+            };
+            old.will_wake(waker)
+        };
+        if same {
+            return true;
+        }
+        // Wakers are foreign code: cloned before the lock, dropped after it.
+        let mut waker = waker.clone();
+        let mut shard = self.shard(thread).lock();
+        let old = shard.wheel.as_mut().and_then(|wheel| wheel.waker(place));
+        let armed = old.map(|old| std::mem::swap(old, &mut waker)).is_some();
+        drop(shard);
+        drop(waker);
+        armed
+    }
+
+    /// Takes a timer out, if it has not fired.
+    #[inline]
+    pub(crate) fn cancel(&self, thread: u32, place: Place) {
+        let mut shard = self.shard(thread).lock();
+        let waker = shard.wheel.as_mut().and_then(|wheel| wheel.cancel(place));
+        drop(shard);
+        drop(waker);
+    }
+
+    /// The driver's turn: wakes what is due.
+    pub(crate) fn turn(&self, now: Tick, waker: &Waker) -> Next {
+        self.listen(waker);
+        // From here on everybody rouses.
+        self.planned.0.store(u64::MAX, Ordering::Relaxed);
+        let mut budget = BUDGET;
+        let mut until = u64::MAX;
+        for shard in &self.shards {
+            match drain(&shard.0, now, &mut budget) {
+                Turn::More => return Next::Yield,
+                Turn::Until(next) => until = until.min(next),
+            }
+        }
+        self.planned.0.fetch_min(until, Ordering::Relaxed);
+        if until == u64::MAX {
+            return Next::Never;
+        }
+        Next::At(Tick::from_nanos(until))
+    }
+
+    /// Who is to be roused.
+    fn listen(&self, waker: &Waker) {
+        let known = self
+            .driver
+            .lock()
+            .as_ref()
+            .is_some_and(|old| old.will_wake(waker));
+        if !known {
+            let old = self.driver.lock().replace(waker.clone());
+            drop(old);
+        }
+    }
+
+    /// The driver's end: everybody is woken, to arm elsewhere.
+    pub(crate) fn close(&self) {
+        for shard in &self.shards {
+            let wheel = {
+                let mut shard = shard.0.lock();
+                shard.closed = true;
+                shard.wheel.take()
+            };
+            if let Some(mut wheel) = wheel {
+                wheel.clear(wake);
+            }
+        }
+    }
+
+    /// Timers that are armed.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn armed(&self) -> usize {
+        let armed = |shard: &Padded<Mutex<Shard>>| {
+            let shard = shard.0.lock();
+            shard.wheel.as_ref().map_or(0, |wheel| wheel.armed())
+        };
+        self.shards.iter().map(armed).sum()
+    }
+}
+
+#[cold]
+fn new_wheel() -> Box<Wheel<Waker>> {
+    Box::new(Wheel::new())
+}
+
+/// Wakes what is due on one shard, outside its lock.
+fn drain(shard: &Mutex<Shard>, now: Tick, budget: &mut usize) -> Turn {
+    loop {
+        let mut due = [const { None }; BATCH];
+        let mut taken = 0;
+        let mut allowed = BATCH.min(*budget);
+        let turn = {
+            let mut shard = shard.lock();
+            let Some(wheel) = shard.wheel.as_mut() else {
+                return Turn::Until(u64::MAX);
+            };
+            let before = allowed;
+            let turn = wheel.turn(now, &mut allowed, |waker| {
+                due[taken] = Some(waker);
+                taken += 1;
+            });
+            *budget -= before - allowed;
+            turn
+        };
+        due.into_iter().flatten().for_each(wake);
+        if turn != Turn::More || *budget == 0 {
+            return turn;
+        }
+    }
+}
+
+/// A waker that panics must not cost the others their wake.
+fn wake(waker: Waker) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        drop_quietly(panic);
+    }
+}
