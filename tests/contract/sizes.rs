@@ -35,7 +35,7 @@ fn futures_stay_small() {
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
-        ("fallback", beyond(&fallback()), 80),
+        ("fallback", beyond(&fallback()), 120),
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
         ("refuse", beyond(&throttle()), 16),
         ("wait", beyond(&throttle().waiting()), 240 + carried),
