@@ -83,6 +83,8 @@ pub enum RejectionKind {
     NoRuntime,
     /// An operator closed the layer by its handle.
     Closed,
+    /// chaos: a failure that was asked for.
+    Injected,
 }
 
 impl RejectionKind {
@@ -105,6 +107,7 @@ impl RejectionKind {
             Self::BodyTooSlow => "timeout: body below the lowest throughput",
             Self::NoRuntime => "no runtime to drive a timer",
             Self::Closed => "closed by an operator",
+            Self::Injected => "chaos: injected failure",
         }
     }
 
@@ -127,6 +130,7 @@ impl RejectionKind {
             Self::BodyTooSlow => "body_too_slow",
             Self::NoRuntime => "no_runtime",
             Self::Closed => "closed",
+            Self::Injected => "injected",
         }
     }
 }

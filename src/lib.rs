@@ -49,6 +49,14 @@
     feature = "throttle",
     doc = "| [`throttle`] | requests in a given time: for all, or per key |"
 )]
+#![cfg_attr(
+    feature = "fallback",
+    doc = "| [`fallback`] | what a failure does to the caller: another answer in its place |"
+)]
+#![cfg_attr(
+    feature = "chaos",
+    doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
+)]
 //!
 //! # What they share
 //! | module | what for |
@@ -79,6 +87,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
+//! | `fallback`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -121,6 +130,10 @@ pub mod test_util;
 
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
+#[cfg(feature = "chaos")]
+pub mod chaos;
+#[cfg(feature = "fallback")]
+pub mod fallback;
 #[cfg(feature = "throttle")]
 pub mod throttle;
 #[cfg(feature = "timeout")]
@@ -130,7 +143,7 @@ pub use error::{AsRejection, Error, LayerId, Rejection, RejectionKind};
 #[cfg(feature = "http")]
 pub use http::{respond, respond_or};
 pub use lift::{Lift, LiftLayer};
-pub use policy::{Override, PolicyError};
+pub use policy::{Override, PolicyError, Ratio};
 pub use registry::{Registry, Setup};
 
 /// The README's snippets compile and run.

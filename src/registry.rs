@@ -147,7 +147,7 @@ impl fmt::Debug for Registry {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Report {
-    /// `"timeout"`, `"bulkhead"`, `"throttle"`.
+    /// The pattern, as its module is called: `"timeout"`, `"bulkhead"`.
     pub pattern: &'static str,
     /// The layer's name.
     pub name: String,

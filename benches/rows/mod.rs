@@ -7,14 +7,17 @@ pub(crate) mod driver;
 #[allow(dead_code)] // only one of the benches measures two threads
 pub(crate) mod measure;
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
+use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::clock::Clock;
+use tower_keep::fallback::{self, Failed, FallbackLayer};
 use tower_keep::key;
 use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
-use tower_keep::{Override, Setup};
+use tower_keep::{Error, Override, Setup};
 use tower_layer::Layer;
 
 pub(crate) use driver::inside_runtime;
@@ -87,6 +90,15 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, refuse", false, spent),
     row("throttle, 10^4 keys", true, || keyed(KEYS)),
     row("throttle, hot key", true, || keyed(1)),
+    row("fallback, ready", true, || {
+        of(FallbackLayer::new(fallback::by(zero)).layer(Inner), ready)
+    }),
+    row("chaos, off", true, || of(calm().layer(Inner), ready)),
+    row("chaos, running, no fault", false, || {
+        let layer = calm();
+        layer.handle().start();
+        of(layer.layer(Inner), ready)
+    }),
     row("stack, admit", true, || of(stacked(Inner), ready)),
     row("stack, refuse", false, closed),
     row("stack, pending once", true, || {
@@ -132,6 +144,14 @@ fn spent() -> Maker {
 
 fn timed() -> TimeoutLayer {
     TimeoutLayer::new(timeout::Policy::attempt(LONG).expect("a policy"))
+}
+
+fn zero(_: Failed<'_, u64, Error<Infallible>>) -> Option<u64> {
+    Some(0)
+}
+
+fn calm() -> ChaosLayer {
+    ChaosLayer::new(chaos::Policy::default())
 }
 
 /// Throttle, timeout, bulkhead, in this order.

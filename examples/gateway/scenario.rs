@@ -21,6 +21,8 @@
 
 use crate::random::{Deck, Random};
 use std::time::Duration;
+use tower_keep::chaos;
+use tower_keep::{PolicyError, Ratio};
 
 /// How long arrivals go on.
 pub(crate) const DURATION: Duration = Duration::from_secs(14);
@@ -101,9 +103,13 @@ impl Kind {
         Deck::new(200, random, |quantile| self.service_seconds(quantile))
     }
 
-    pub(crate) fn failures(self, seed: u64) -> Deck<bool> {
-        let random = Random::new(seed, 200 + u64::from(self.workers()));
-        Deck::new(20, random, |quantile| quantile < self.failure_share())
+    /// What goes wrong in this upstream while its process is alive.
+    pub(crate) fn faults(self, seed: u64) -> Result<chaos::Policy, PolicyError> {
+        let stream = 200 + u64::from(self.workers());
+        chaos::Policy::builder()
+            .seed(seed.wrapping_add(stream))
+            .abort(Ratio::new(self.failure_share())?)
+            .build()
     }
 
     /// Requests per second that this upstream can serve.

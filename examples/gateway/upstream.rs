@@ -5,41 +5,44 @@
 //! such work keeps others waiting. In-order service by `n` workers needs no threads: an arriving
 //! request takes the worker that is free first and occupies it from then on, so its end is known
 //! at once.
+//!
+//! What fails, fails by a chaos layer behind the workers: a failure takes as long as an answer.
 
 use crate::scenario::Kind;
 use crate::{child, clock, random::Deck, serve, term};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::{Request, Response, StatusCode};
+use axum::middleware::{Next, from_fn};
 use serde_json::json;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tower_keep::Setup;
+use tower_keep::chaos::{self, ChaosLayer};
 
 #[derive(Debug)]
 struct Pool {
     free_at: Vec<Instant>,
     service: Deck<f64>,
-    failures: Deck<bool>,
     seen: u64,
 }
 
 impl Pool {
-    /// Accepts a request: when it will be done, and whether it fails.
-    fn accept(&mut self, now: Instant) -> (Instant, bool) {
+    /// Accepts a request: when it will be done.
+    fn accept(&mut self, now: Instant) -> Instant {
         self.seen += 1;
         let service = Duration::from_secs_f64(self.service.deal().unwrap_or_default());
-        let fails = self.failures.deal().unwrap_or_default();
-        let done = match self.free_at.iter_mut().min() {
+        match self.free_at.iter_mut().min() {
             Some(worker) => {
                 *worker = now.max(*worker) + service;
                 *worker
             }
             None => now + service,
-        };
-        (done, fails)
+        }
     }
 }
 
@@ -48,23 +51,31 @@ pub(crate) async fn run(kind: Kind, port: u16, seed: u64) -> Result<(), String> 
     let pool = Arc::new(Mutex::new(Pool {
         free_at: (0..kind.workers()).map(|_| clock::now()).collect(),
         service: kind.service_times(seed),
-        failures: kind.failures(seed),
         seen: 0,
     }));
     let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let served = Arc::clone(&pool);
-    let router = Router::new().fallback(move || {
-        let pool = Arc::clone(&served);
-        async move {
-            let (done, fails) = pool
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .accept(clock::now());
-            clock::sleep_until(done).await;
-            answer(kind, fails)
-        }
-    });
+    let faults = kind.faults(seed).map_err(|error| error.to_string())?;
+    let failure = move |_, _: &Request<Body>| -> Option<Result<_, tower_keep::Error<Infallible>>> {
+        Some(Ok(answer(kind, true)))
+    };
+    let chaos = ChaosLayer::with(faults, Setup::named(kind.name())).faults(chaos::by(failure));
+    chaos.handle().start();
+    let router = Router::new()
+        .fallback(move || async move { answer(kind, false) })
+        .layer(tower_keep::respond(chaos))
+        .layer(from_fn(move |request: Request<Body>, next: Next| {
+            let pool = Arc::clone(&served);
+            async move {
+                let done = pool
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .accept(clock::now());
+                clock::sleep_until(done).await;
+                next.run(request).await
+            }
+        }));
     tokio::spawn(serve::Gateway::plain(router).serve(
         listener,
         std::future::pending(),

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use self::grpc::Grpc;
 #[cfg(feature = "http")]
 pub use self::http::{BodyEnd, ClassifyEnd, Http};
-use crate::error::AsRejection;
+use crate::error::{AsRejection, Rejection, RejectionKind};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,61 @@ pub enum Failure {
     Panic,
 }
 
+impl Outcome {
+    /// The name in metrics and headers: `snake_case`, a closed set.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Neutral => "neutral",
+            Self::Cancelled => "cancelled",
+            Self::Failure(Failure::Transient) => "transient",
+            Self::Failure(Failure::Overload { .. }) => "overload",
+            Self::Failure(Failure::Timeout) => "timeout",
+            Self::Failure(Failure::Permanent) => "permanent",
+            Self::Failure(Failure::Panic) => "panic",
+        }
+    }
+}
+
+/// Why a call did not end as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cause {
+    outcome: Outcome,
+    rejection: Option<Rejection>,
+}
+
+impl Cause {
+    /// What was judged so, and the error it was if it was one.
+    pub(crate) fn new<Err: AsRejection>(outcome: Outcome, error: Option<&Err>) -> Self {
+        Self {
+            outcome,
+            rejection: error.and_then(AsRejection::as_rejection),
+        }
+    }
+
+    /// How the call ended, in the words of its classifier.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// The refusal, if it was one.
+    #[must_use]
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection
+    }
+
+    /// The label of the refusal, else that of the outcome: a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.rejection {
+            Some(rejection) => rejection.kind().label(),
+            None => self.outcome.label(),
+        }
+    }
+}
+
 /// What a classifier says when it sees the result, before the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -83,7 +138,7 @@ pub trait Classify<Res, Err> {
 
 /// Every response is a success and every error a transient failure, except that
 /// a refusal from before the service was reached is neutral, and giving up on
-/// it a timeout.
+/// it a timeout. What chaos injects is a transient failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErrorsOnly;
 
@@ -100,6 +155,10 @@ impl<Res, Err: AsRejection> Classify<Res, Err> for ErrorsOnly {
 /// The outcome of an error, for classifiers that look only at responses.
 pub fn of_error<Err: AsRejection>(error: &Err) -> Outcome {
     match error.as_rejection() {
+        // It stands for a failure of the service.
+        Some(rejection) if rejection.kind() == RejectionKind::Injected => {
+            Outcome::Failure(Failure::Transient)
+        }
         Some(rejection) if rejection.reached_inner() => Outcome::Failure(Failure::Timeout),
         Some(_) => Outcome::Neutral,
         None => Outcome::Failure(Failure::Transient),

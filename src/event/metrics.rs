@@ -3,7 +3,6 @@
 use metrics::{counter, histogram};
 
 use super::{Event, Listener, Source};
-use crate::classify::{Failure, Outcome};
 
 /// Feeds the `metrics` facade.
 ///
@@ -12,6 +11,9 @@ use crate::classify::{Failure, Outcome};
 /// | `keep_<pattern>_rejected_total` | `layer`, `kind` |
 /// | `keep_<pattern>_finished_total` | `layer`, `outcome` |
 /// | `keep_<pattern>_wait_seconds` | `layer` |
+/// | `keep_<pattern>_answered_total` | `layer`, `cause` |
+/// | `keep_<pattern>_unanswered_total` | `layer`, `cause` |
+/// | `keep_<pattern>_injected_total` | `layer`, `fault` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -31,30 +33,28 @@ impl Listener for Metrics {
                 counter!(name("rejected_total"), "layer" => layer, "kind" => kind).increment(1);
             }
             Event::Finished(outcome) => {
-                let outcome = label(*outcome);
+                let outcome = outcome.label();
                 counter!(name("finished_total"), "layer" => layer, "outcome" => outcome)
                     .increment(1);
             }
             Event::Waited(wait) => {
                 histogram!(name("wait_seconds"), "layer" => layer).record(wait.as_secs_f64());
             }
+            Event::Answered(cause) => {
+                let cause = cause.label();
+                counter!(name("answered_total"), "layer" => layer, "cause" => cause).increment(1);
+            }
+            Event::Unanswered(cause) => {
+                let cause = cause.label();
+                counter!(name("unanswered_total"), "layer" => layer, "cause" => cause).increment(1);
+            }
+            Event::Injected(fault) => {
+                counter!(name("injected_total"), "layer" => layer, "fault" => *fault).increment(1);
+            }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);
             }
         }
-    }
-}
-
-fn label(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Success => "success",
-        Outcome::Neutral => "neutral",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Failure(Failure::Transient) => "transient",
-        Outcome::Failure(Failure::Overload { .. }) => "overload",
-        Outcome::Failure(Failure::Timeout) => "timeout",
-        Outcome::Failure(Failure::Permanent) => "permanent",
-        Outcome::Failure(Failure::Panic) => "panic",
     }
 }

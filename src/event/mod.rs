@@ -15,14 +15,14 @@ use std::time::Duration;
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 pub use self::trace::Trace;
-use crate::classify::Outcome;
+use crate::classify::{Cause, Outcome};
 use crate::error::{LayerId, Rejection};
 
 /// Which layer tells.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Source<'a> {
-    /// The pattern: `"timeout"`, `"bulkhead"`, `"throttle"`.
+    /// The pattern, as its module is called: `"timeout"`, `"bulkhead"`.
     pub pattern: &'static str,
     /// The name given by [`Setup::named`](crate::Setup::named), else the pattern's.
     pub name: &'a str,
@@ -40,6 +40,13 @@ pub enum Event<'a> {
     Finished(Outcome),
     /// A call that had to wait was admitted.
     Waited(Duration),
+    /// fallback: a call that ended so got another answer.
+    Answered(Cause),
+    /// fallback: a call that ended so was to get another answer, and there was
+    /// none.
+    Unanswered(Cause),
+    /// chaos: a call meets this fault.
+    Injected(&'static str),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

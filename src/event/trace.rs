@@ -2,8 +2,9 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals at `debug`, updates at
-/// `info`, callbacks that panic at `error`, the rest at `trace`.
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks and
+/// injected faults at `debug`,
+/// updates at `info`, callbacks that panic at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -27,6 +28,15 @@ impl Listener for Trace {
             }
             Event::Waited(wait) => {
                 tracing::trace!(target: "tower_keep", pattern, name, ?wait, "waited");
+            }
+            Event::Answered(cause) => {
+                tracing::debug!(target: "tower_keep", pattern, name, cause = cause.label(), "answered");
+            }
+            Event::Unanswered(cause) => {
+                tracing::debug!(target: "tower_keep", pattern, name, cause = cause.label(), "unanswered");
+            }
+            Event::Injected(fault) => {
+                tracing::debug!(target: "tower_keep", pattern, name, fault, "injected");
             }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

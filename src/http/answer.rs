@@ -15,6 +15,7 @@ use crate::error::{Rejection, RejectionKind};
 const INVALID_ARGUMENT: u8 = 3;
 const DEADLINE_EXCEEDED: u8 = 4;
 const RESOURCE_EXHAUSTED: u8 = 8;
+const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
 
 /// When to come back if the layer cannot tell: soon, but not at once.
@@ -46,6 +47,7 @@ fn meaning(rejection: &Rejection) -> Meaning {
         | RejectionKind::BodyTimeout
         | RejectionKind::BodyIdle
         | RejectionKind::BodyTooSlow => (StatusCode::GATEWAY_TIMEOUT, DEADLINE_EXCEEDED, None),
+        RejectionKind::Injected => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, None),
     };
     Meaning {
         status,
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 15] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 16] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 429, 8, false),
         (RejectionKind::BadKey, 400, 3, false),
@@ -165,6 +167,7 @@ mod tests {
         (RejectionKind::BodyTooSlow, 504, 4, false),
         (RejectionKind::NoRuntime, 503, 14, true),
         (RejectionKind::Closed, 503, 14, true),
+        (RejectionKind::Injected, 500, 13, false),
     ];
 
     #[test]

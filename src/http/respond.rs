@@ -187,6 +187,7 @@ impl<B: Default> RejectBody<B> for NoBody {
 /// | full, queue timeout, keys exhausted | 503 | 8 `RESOURCE_EXHAUSTED` |
 /// | not ready, closed, no runtime | 503 | 14 `UNAVAILABLE` |
 /// | timeout, deadline exceeded | 504 | 4 `DEADLINE_EXCEEDED` |
+/// | injected by chaos | 500 | 13 `INTERNAL` |
 /// | key missing or too long | 400 | 3 `INVALID_ARGUMENT` |
 ///
 /// HTTP answers carry `Retry-After` where another try is worth it (whole

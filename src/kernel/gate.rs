@@ -45,6 +45,12 @@ impl<F, E> Gate<F, E> {
         }
     }
 
+    /// Neither: it stays pending.
+    #[cfg(feature = "chaos")]
+    pub fn closed() -> Self {
+        Self { state: State::Done }
+    }
+
     /// Drops the inner future now.
     pub fn close(self: Pin<&mut Self>) {
         self.project().state.set(State::Done);

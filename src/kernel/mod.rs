@@ -18,6 +18,8 @@ pub(crate) mod macros;
 #[cfg(feature = "throttle")]
 mod quota;
 pub mod ready;
+#[cfg(feature = "chaos")]
+pub mod rng;
 pub mod shared;
 pub(crate) mod sync;
 mod wait_queue;

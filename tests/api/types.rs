@@ -5,9 +5,11 @@ use std::future::Ready;
 
 use tower::{Layer, Service};
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadFuture, BulkheadLayer};
+use tower_keep::chaos::{self, Chaos, ChaosFuture, ChaosLayer};
 use tower_keep::clock::{Clock, Sleep, Tick};
 use tower_keep::deadline::Deadline;
 use tower_keep::error::find_rejection;
+use tower_keep::fallback::{self, Fallback, FallbackFuture, FallbackLayer};
 use tower_keep::throttle::{self, Throttle, ThrottleFuture, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutFuture, TimeoutLayer};
 use tower_keep::{
@@ -17,6 +19,7 @@ use tower_keep::{
 
 type Inner = Ready<Result<u64, Error<Infallible>>>;
 type Fails = Error<Infallible>;
+type Echo = tower::util::ServiceFn<fn(u64) -> Inner>;
 
 #[test]
 fn a_rejection_is_two_words() {
@@ -66,10 +69,14 @@ fn everything_may_go_to_other_threads() {
     )>();
     both::<(TimeoutLayer, Timeout<()>, timeout::Handle)>();
     both::<(ThrottleLayer, Throttle<()>, throttle::Handle)>();
+    both::<(FallbackLayer<()>, Fallback<(), ()>, fallback::Handle)>();
+    both::<(ChaosLayer, Chaos<()>, chaos::Handle)>();
     both::<(LiftLayer, Lift<()>, RejectionKind)>();
     both::<TimeoutFuture<Inner, Fails>>();
     both::<ThrottleFuture<Inner, Fails>>();
     both::<BulkheadFuture<Inner, Fails, tower_keep::release::OnHead, ()>>();
+    both::<FallbackFuture<Echo, u64, fallback::Value<u64>, fallback::Unmarked, ()>>();
+    both::<ChaosFuture<Inner, u64, Fails, chaos::Calls>>();
     error::<Rejection>();
     error::<Error<std::io::Error>>();
     error::<PolicyError>();

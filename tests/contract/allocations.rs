@@ -7,13 +7,15 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::chaos::{self, ChaosLayer};
+use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::key;
 use tower_keep::test_util::ManualClock;
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{Error, Override, Setup};
 
-use crate::support::cases::{permits, rate, timeouts};
+use crate::support::cases::{calm, permits, rate, refusals, timeouts};
 
 /// Answers at once.
 #[derive(Debug, Clone)]
@@ -92,6 +94,9 @@ allocates_nothing! {
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
     refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust;
     wait_calls: |s| ThrottleLayer::with(impatient(1_100), s).waiting(), exhaust_impatient;
+    chaos_calls: |s| ChaosLayer::with(chaos::Policy::default(), s), outage;
+    chaos_running_calls: calm, outage;
+    fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), isolate;
 }
 
 /// The lowest bound on a wait, so that the waiting kind refuses.
@@ -105,6 +110,26 @@ fn impatient(permits: u32) -> tower_keep::throttle::Policy {
 
 fn exhaust_impatient(handle: tower_keep::throttle::Handle) {
     handle.update(impatient(1));
+}
+
+fn isolate(handle: fallback::Handle) {
+    handle.set_override(Override::Close);
+}
+
+fn outage(handle: chaos::Handle) {
+    handle.set_override(Override::Close);
+}
+
+#[test]
+fn answers_of_a_fallback() {
+    let time = ManualClock::new();
+    let answer = fallback::by(|_: fallback::Failed<'_, u32, Error<()>>| Some(7));
+    let timeout = TimeoutLayer::with(timeouts(), setup(&time));
+    let layer = FallbackLayer::with(fallback::Policy::default(), answer, setup(&time));
+    let mut service = layer.layer(timeout.layer(Echo));
+    timeout.handle().set_override(Override::Close);
+    assert_eq!(allocations(&mut service, true), 0);
+    assert_eq!(layer.handle().snapshot().answered, 1_100);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use http::Request;
 use tower::{Layer, Service};
 use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::chaos::{ChaosLayer, Policy};
+use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
-use crate::support::cases::{permits, rate, timeouts};
+use crate::support::cases::{never_asked, permits, rate, timeouts};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -22,15 +24,19 @@ where
 #[test]
 fn futures_stay_small() {
     let (service, ..) = inner(&tower_keep::clock::ManualClock::new());
-    // The kinds that wait carry the request and a service along.
+    // The kinds that wait carry the request and a service along; a fallback has
+    // room for the response that failed.
     let carried = size_of_val(&service) + size_of::<Request<()>>();
     let bulkhead = || BulkheadLayer::new(permits(1));
     let throttle = || ThrottleLayer::new(rate(1));
+    let fallback = || FallbackLayer::new(fallback::by(never_asked));
     let sizes = [
         ("timeout", beyond(&TimeoutLayer::new(timeouts())), 200),
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
+        ("fallback", beyond(&fallback()), 120),
+        ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
         ("refuse", beyond(&throttle()), 16),
         ("wait", beyond(&throttle().waiting()), 240 + carried),
     ];

@@ -6,17 +6,19 @@ use std::sync::{Arc, OnceLock};
 use rand::RngExt;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::{BulkheadLayer, Queue};
+use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::event::{Event, Source};
-use tower_keep::test_util::{Call, Hand, ManualClock, Ready, Seed, drop_at, finish_on};
+use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::test_util::{Call, Hand, ManualClock, Ready, ScriptBody, Seed, drop_at, finish_on};
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{AsRejection, Override, RejectionKind, Setup, error::find_rejection};
 
-use crate::support::cases::{Subject, permits, rate, timeouts};
+use crate::support::cases::{Subject, calm, never_asked, permits, rate, refusals, timeouts};
 use crate::support::transcript::transcript;
 use crate::support::watched::Watched;
 use crate::support::{
-    BROKEN, Inner, call, data, inner, ms, poll_ready, request, response, trailers,
+    BROKEN, Fail, Inner, call, data, inner, ms, poll_ready, request, response, trailers,
 };
 
 for_all_layers! {
@@ -178,21 +180,39 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
             let shed = BulkheadLayer::with(permits(4), setup(&$time));
             let timeout = TimeoutLayer::with(timeouts(), setup(&$time));
             let throttle = ThrottleLayer::with(rate(10_000), setup(&$time));
-            let (b, t) = (shed.handle(), timeout.handle());
-            let parts = (&shed, &timeout, &throttle);
+            let fallback = FallbackLayer::with(refusals(), fallback::by(NO), setup(&$time));
+            let (b, t, f) = (shed.handle(), timeout.handle(), fallback.handle());
+            let chaos = calm(setup(&$time));
+            let parts = (&shed, &timeout, &throttle, &fallback, &chaos);
             let make = |probe: Inner| {
                 ServiceBuilder::new()$(.layer($layer(parts)))+.service(probe)
             };
-            holds($name, &$time, make, || { b.assert_quiet(); t.assert_quiet(); });
+            holds($name, &$time, make, || {
+                b.assert_quiet();
+                t.assert_quiet();
+                f.assert_quiet();
+            });
         }};
     }
-    type Parts<'a> = (&'a BulkheadLayer, &'a TimeoutLayer, &'a ThrottleLayer);
+    type No = fn(
+        fallback::Failed<'_, http::Response<ScriptBody>, Fail>,
+    ) -> Option<http::Response<ScriptBody>>;
+    const NO: No = never_asked;
+    type Parts<'a> = (
+        &'a BulkheadLayer,
+        &'a TimeoutLayer,
+        &'a ThrottleLayer,
+        &'a FallbackLayer<fallback::By<No>>,
+        &'a ChaosLayer,
+    );
     let shed = |p: Parts<'_>| p.0.clone();
     let queue = |p: Parts<'_>| -> BulkheadLayer<Queue> { p.0.clone().queued() };
     let back = |p: Parts<'_>| p.0.clone().backpressure();
     let timeout = |p: Parts<'_>| p.1.clone();
     let refuse = |p: Parts<'_>| p.2.clone();
     let wait = |p: Parts<'_>| p.2.clone().waiting();
+    let fall = |p: Parts<'_>| p.3.clone();
+    let chaos = |p: Parts<'_>| p.4.clone();
     one!("shed, timeout", time, shed, timeout);
     one!("queue, timeout", time, queue, timeout);
     one!("backpressure, timeout", time, back, timeout);
@@ -212,6 +232,28 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
     one!("shed, shed", time, shed, shed);
     one!("timeout, timeout", time, timeout, timeout);
     one!("wait, wait", time, wait, wait);
+    one!("fallback, shed", time, fall, shed);
+    one!("fallback, queue", time, fall, queue);
+    one!("fallback, backpressure", time, fall, back);
+    one!("fallback, timeout", time, fall, timeout);
+    one!("fallback, refuse", time, fall, refuse);
+    one!("fallback, wait", time, fall, wait);
+    one!("shed, fallback", time, shed, fall);
+    one!("queue, fallback", time, queue, fall);
+    one!("backpressure, fallback", time, back, fall);
+    one!("timeout, fallback", time, timeout, fall);
+    one!("wait, fallback", time, wait, fall);
+    one!("shed, chaos", time, shed, chaos);
+    one!("queue, chaos", time, queue, chaos);
+    one!("backpressure, chaos", time, back, chaos);
+    one!("timeout, chaos", time, timeout, chaos);
+    one!("refuse, chaos", time, refuse, chaos);
+    one!("wait, chaos", time, wait, chaos);
+    one!("fallback, chaos", time, fall, chaos);
+    one!("chaos, fallback", time, chaos, fall);
+    one!("chaos, timeout", time, chaos, timeout);
+    one!("chaos, chaos", time, chaos, chaos);
+    one!("fallback, fallback", time, fall, fall);
     one!("wait, queue, timeout", time, wait, queue, timeout);
     one!("wait, timeout, queue", time, wait, timeout, queue);
     one!("queue, wait, timeout", time, queue, wait, timeout);
@@ -299,10 +341,15 @@ fn fault_100_with_and_without_the_stack_nothing_differs() {
     let (mut bare, bare_script, _) = inner(&time);
     let (probe, script, watch) = inner(&time);
     let bulkhead = BulkheadLayer::with(permits(4), setup(&time));
+    // All of it goes wrong, once it is started.
+    let everything = chaos::Policy::builder().error(tower_keep::Ratio::ONE);
+    let everything = everything.build().unwrap();
     let mut full = ServiceBuilder::new()
+        .layer(FallbackLayer::with(refusals(), fallback::by(never_asked), setup(&time)).marked())
         .layer(ThrottleLayer::with(rate(10_000), setup(&time)).waiting())
         .layer(bulkhead.clone().queued().until_body_end())
         .layer(TimeoutLayer::with(timeouts(), setup(&time)))
+        .layer(ChaosLayer::with(everything, setup(&time)))
         .service(probe);
     for turn in 0..2_000 {
         let mut line = match random.random_range(0..5) {

@@ -6,7 +6,7 @@ use http_body::Body;
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
-use tower_keep::{Setup, bulkhead, throttle, timeout};
+use tower_keep::{Setup, bulkhead, chaos, fallback, throttle, timeout};
 
 use super::watched::Watched;
 use super::{Fail, Inner, inner, ms, secs};
@@ -110,13 +110,36 @@ pub(crate) fn by_header() -> tower_keep::key::HeaderKey {
     tower_keep::key::header(http::HeaderName::from_static("x-key"))
 }
 
+/// Answers refusals of layers inside, and nothing else.
+pub(crate) fn refusals() -> fallback::Policy {
+    let policy = fallback::Policy::builder().refused(fallback::Rule::Answer);
+    let policy = policy.timeout(fallback::Rule::Pass);
+    let policy = policy.overload(fallback::Rule::Pass);
+    policy.transient(fallback::Rule::Pass).build().unwrap()
+}
+
+/// The answer that nobody should see.
+pub(crate) fn never_asked<Res>(_: fallback::Failed<'_, Res, Fail>) -> Option<Res> {
+    panic!("a call was answered by the fallback")
+}
+
+/// Running, and nothing goes wrong.
+pub(crate) fn calm(setup: Setup) -> chaos::ChaosLayer {
+    let layer = chaos::ChaosLayer::with(chaos::Policy::default(), setup);
+    layer.handle().start();
+    layer
+}
+
 /// Makes one test per layer of each law: `law(|setup| (layer, handle))`.
 macro_rules! for_all_layers {
     ($($(#[$attribute:meta])* $law:ident),* $(,)?) => { $(
         $(#[$attribute])*
         mod $law {
-            use $crate::support::cases::{by_header, permits, rate, routes, timeouts};
+            use $crate::support::cases::{
+                by_header, calm, never_asked, permits, rate, refusals, routes, timeouts
+            };
             use tower_keep::bulkhead::BulkheadLayer;
+            use tower_keep::fallback::{self, FallbackLayer};
             use tower_keep::throttle::ThrottleLayer;
             use tower_keep::timeout::TimeoutLayer;
             $crate::support::cases::one_layer! { $law
@@ -133,6 +156,12 @@ macro_rules! for_all_layers {
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
                 wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
                 wait_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s).waiting();
+                fallback: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s);
+                fallback_http:
+                    |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s)
+                        .classify(tower_keep::classify::Http)
+                        .marked();
+                chaos: |s| calm(s);
             }
         }
     )* };

@@ -1,6 +1,6 @@
-//! The three kinds of handle, seen as one.
+//! All kinds of handle, seen as one.
 
-use tower_keep::{Override, bulkhead, throttle, timeout};
+use tower_keep::{Override, bulkhead, chaos, fallback, throttle, timeout};
 
 /// What every handle can tell, and be told.
 pub(crate) trait Watched: Clone + Send + Sync + 'static {
@@ -107,6 +107,59 @@ impl Watched for throttle::Handle {
     fn admitted(&self) -> u64 {
         let s = self.snapshot();
         s.admitted + s.bypassed
+    }
+    fn ended(&self) -> Option<Ends> {
+        None
+    }
+    fn rejected(&self) -> u64 {
+        self.snapshot().rejected
+    }
+    fn order(&self, order: Override) {
+        self.set_override(order);
+    }
+    fn update_same(&self) {
+        self.update(self.policy());
+    }
+}
+
+impl Watched for fallback::Handle {
+    fn in_flight(&self) -> u64 {
+        self.snapshot().in_flight
+    }
+    fn waiting(&self) -> u64 {
+        0
+    }
+    fn admitted(&self) -> u64 {
+        self.in_flight() + self.ended().map_or(0, Ends::sum)
+    }
+    fn ended(&self) -> Option<Ends> {
+        let s = self.snapshot();
+        Some(Ends {
+            normal: s.succeeded + s.neutral,
+            failed: s.failed,
+            cancelled: s.cancelled,
+        })
+    }
+    fn rejected(&self) -> u64 {
+        self.snapshot().rejected
+    }
+    fn order(&self, order: Override) {
+        self.set_override(order);
+    }
+    fn update_same(&self) {
+        self.update(self.policy());
+    }
+}
+
+impl Watched for chaos::Handle {
+    fn in_flight(&self) -> u64 {
+        0
+    }
+    fn waiting(&self) -> u64 {
+        0
+    }
+    fn admitted(&self) -> u64 {
+        self.snapshot().requests
     }
     fn ended(&self) -> Option<Ends> {
         None

@@ -14,3 +14,4 @@ mod clients;
 mod deadlines;
 mod healthy;
 mod limits;
+mod trouble;

@@ -1,0 +1,270 @@
+//! Where the other answer comes from.
+
+use std::fmt;
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::classify::Cause;
+use crate::clock::Clock;
+use crate::deadline::Deadline;
+
+/// A call that is to get another answer: what the inner service made of it.
+pub struct Failed<'a, Res, Err> {
+    pub(super) result: Result<&'a Res, &'a Err>,
+    pub(super) cause: Cause,
+    pub(super) clock: &'a Clock,
+}
+
+impl<'a, Res, Err> Failed<'a, Res, Err> {
+    /// Why.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// The error, if it was one.
+    #[must_use]
+    pub fn error(&self) -> Option<&'a Err> {
+        self.result.err()
+    }
+
+    /// The response, if it is one that the classifier calls a failure.
+    #[must_use]
+    pub fn response(&self) -> Option<&'a Res> {
+        self.result.ok()
+    }
+}
+
+// Not derived: that would ask for `Res: Clone`.
+impl<Res, Err> Clone for Failed<'_, Res, Err> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Res, Err> Copy for Failed<'_, Res, Err> {}
+
+impl<Res, Err> fmt::Debug for Failed<'_, Res, Err> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failed")
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the other answer: [`value`], [`by`], [`keeping`], [`service`], or your
+/// own.
+///
+/// It is cloned for every call, so its clone should cost nothing: a closure that
+/// captures nothing has no size. A panic in here is counted, and leaves the
+/// failure as it is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot answer `{Req}` in place of a service",
+    note = "wrap a closure: `fallback::by(|failed: Failed<'_, Response, _>| Some(response))`"
+)]
+pub trait Answer<Req, Res, Err> {
+    /// What is kept of a request until its call has ended.
+    type Kept;
+    /// The answer in the making; `None` leaves the failure as it is.
+    type Future: Future<Output = Option<Res>>;
+
+    /// Keeps what an answer will need. It runs before every call.
+    fn keep(&self, request: &Req) -> Self::Kept;
+
+    /// Answers in place of the failed call.
+    fn answer(&self, kept: Self::Kept, failed: Failed<'_, Res, Err>) -> Self::Future;
+}
+
+/// Always the same answer: made by [`value`].
+pub struct Value<T>(Arc<T>);
+
+/// Answers with a clone of this. A call that does not need it costs a reference
+/// count.
+pub fn value<T: Clone>(answer: T) -> Value<T> {
+    Value(Arc::new(answer))
+}
+
+impl<T> Clone for Value<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<Req, Res: Clone, Err> Answer<Req, Res, Err> for Value<Res> {
+    type Kept = ();
+    type Future = Ready<Option<Res>>;
+
+    fn keep(&self, _: &Req) {}
+
+    fn answer(&self, (): (), _: Failed<'_, Res, Err>) -> Self::Future {
+        ready(Some(Res::clone(&self.0)))
+    }
+}
+
+/// An answer by a function of the failure: made by [`by`].
+#[derive(Clone, Copy)]
+pub struct By<F>(F);
+
+/// Answers with what `f` makes of the failure; where it makes `None`, the
+/// failure stays.
+pub const fn by<Res, Err, F>(f: F) -> By<F>
+where
+    F: Fn(Failed<'_, Res, Err>) -> Option<Res>,
+{
+    By(f)
+}
+
+impl<Req, Res, Err, F> Answer<Req, Res, Err> for By<F>
+where
+    F: Fn(Failed<'_, Res, Err>) -> Option<Res>,
+{
+    type Kept = ();
+    type Future = Ready<Option<Res>>;
+
+    #[inline]
+    fn keep(&self, _: &Req) {}
+
+    fn answer(&self, (): (), failed: Failed<'_, Res, Err>) -> Self::Future {
+        ready((self.0)(failed))
+    }
+}
+
+/// An answer by a function of the request and the failure: made by [`keeping`].
+#[derive(Clone, Copy)]
+pub struct Keeping<K, F> {
+    keep: K,
+    answer: F,
+}
+
+/// Answers with what `answer` makes of the failure and of what `keep` has kept
+/// of the request. `keep` runs before every call, so it should keep little.
+pub const fn keeping<Req, T, Res, Err, K, F>(keep: K, answer: F) -> Keeping<K, F>
+where
+    K: Fn(&Req) -> T,
+    F: Fn(T, Failed<'_, Res, Err>) -> Option<Res>,
+{
+    Keeping { keep, answer }
+}
+
+impl<Req, T, Res, Err, K, F> Answer<Req, Res, Err> for Keeping<K, F>
+where
+    K: Fn(&Req) -> T,
+    F: Fn(T, Failed<'_, Res, Err>) -> Option<Res>,
+{
+    type Kept = T;
+    type Future = Ready<Option<Res>>;
+
+    #[inline]
+    fn keep(&self, request: &Req) -> T {
+        (self.keep)(request)
+    }
+
+    fn answer(&self, kept: T, failed: Failed<'_, Res, Err>) -> Self::Future {
+        ready((self.answer)(kept, failed))
+    }
+}
+
+/// An answer of another service: made by [`service`].
+#[derive(Clone, Copy)]
+pub struct ToService<K, S> {
+    keep: K,
+    service: S,
+}
+
+/// Answers with what another service responds to what `keep` has kept of the
+/// request: `Clone::clone` keeps all of it. If that service fails, the caller
+/// gets the first failure.
+///
+/// `service` and what is kept are cloned before every call: this kind has its
+/// price on the way in. It is asked to be ready only once the call has failed,
+/// and not at all past the deadline in force.
+pub const fn service<Req, T, K, S>(keep: K, service: S) -> ToService<K, S>
+where
+    K: Fn(&Req) -> T,
+    S: Service<T> + Clone,
+{
+    ToService { keep, service }
+}
+
+impl<Req, T, Res, Err, K, S> Answer<Req, Res, Err> for ToService<K, S>
+where
+    K: Fn(&Req) -> T,
+    S: Service<T, Response = Res> + Clone,
+{
+    type Kept = T;
+    type Future = Backup<S, T>;
+
+    fn keep(&self, request: &Req) -> T {
+        (self.keep)(request)
+    }
+
+    fn answer(&self, kept: T, failed: Failed<'_, Res, Err>) -> Self::Future {
+        let late = Deadline::current().is_some_and(|d| d.has_passed(failed.clock.now()));
+        Backup {
+            call: (!late).then(|| (self.service.clone(), kept)),
+            future: None,
+        }
+    }
+}
+
+macro_rules! named {
+    ($($answer:ident<$($param:ident),*>)*) => { $(
+        impl<$($param),*> fmt::Debug for $answer<$($param),*> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($answer))
+            }
+        }
+    )* };
+}
+named! { Value<T> By<F> Keeping<K, F> ToService<K, S> }
+
+pin_project! {
+    /// The future of a backup service's answer: it waits until the service is
+    /// ready, and calls it.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Backup<S, Req>
+    where
+        S: Service<Req>,
+    {
+        // Used up by the call.
+        call: Option<(S, Req)>,
+        #[pin]
+        future: Option<S::Future>,
+    }
+}
+
+impl<S: Service<Req>, Req> Future for Backup<S, Req> {
+    type Output = Option<S::Response>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some((service, _)) = this.call {
+            if ready!(service.poll_ready(cx)).is_err() {
+                *this.call = None;
+                return Poll::Ready(None);
+            }
+            if let Some((mut service, request)) = this.call.take() {
+                this.future.set(Some(service.call(request)));
+            }
+        }
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        // It is dropped by who polls this: should its drop panic, the answer is
+        // not lost.
+        future.poll(cx).map(Result::ok)
+    }
+}
+
+impl<S: Service<Req>, Req> fmt::Debug for Backup<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backup")
+            .field("called", &self.call.is_none())
+            .finish_non_exhaustive()
+    }
+}
