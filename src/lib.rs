@@ -49,6 +49,10 @@
     feature = "throttle",
     doc = "| [`throttle`] | requests in a given time: for all, or per key |"
 )]
+#![cfg_attr(
+    feature = "circuit-breaker",
+    doc = "| [`circuit_breaker`] | calls to what has failed, or has become slow: for all, or per key |"
+)]
 //!
 //! # What they share
 //! | module | what for |
@@ -79,6 +83,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
+//! | `circuit-breaker` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -121,6 +126,8 @@ pub mod test_util;
 
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
+#[cfg(feature = "circuit-breaker")]
+pub mod circuit_breaker;
 #[cfg(feature = "throttle")]
 pub mod throttle;
 #[cfg(feature = "timeout")]
@@ -130,7 +137,7 @@ pub use error::{AsRejection, Error, LayerId, Rejection, RejectionKind};
 #[cfg(feature = "http")]
 pub use http::{respond, respond_or};
 pub use lift::{Lift, LiftLayer};
-pub use policy::{Override, PolicyError};
+pub use policy::{Override, PolicyError, Ratio};
 pub use registry::{Registry, Setup};
 
 /// The README's snippets compile and run.

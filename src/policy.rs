@@ -61,6 +61,69 @@ pub(crate) fn positive(
     }
 }
 
+/// A share of a whole: 0 to 1, in steps of a billionth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
+pub struct Ratio(u32);
+
+impl Ratio {
+    const WHOLE: u32 = 1_000_000_000;
+
+    /// Nothing of it.
+    pub const ZERO: Self = Self(0);
+    /// All of it.
+    pub const ONE: Self = Self(Self::WHOLE);
+
+    /// So many hundredths: 0 to 100, and more counts as 100.
+    #[must_use]
+    pub const fn percent(hundredths: u32) -> Self {
+        match hundredths {
+            0..=100 => Self(hundredths * (Self::WHOLE / 100)),
+            _ => Self::ONE,
+        }
+    }
+
+    /// A share as a fraction, rounded to a billionth.
+    ///
+    /// # Errors
+    /// If it is not a number from 0 to 1.
+    pub fn new(fraction: f64) -> Result<Self, PolicyError> {
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(PolicyError::new("ratio", fraction, "allowed are 0 to 1"));
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // in range
+        let billionths = (fraction * f64::from(Self::WHOLE)).round() as u32;
+        Ok(Self(billionths))
+    }
+
+    /// The share as a fraction.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::WHOLE)
+    }
+
+    /// Whether `part` of `whole` is at least this share: exact, and always true
+    /// of a share of nothing.
+    pub(crate) fn is_reached(self, part: u64, whole: u64) -> bool {
+        u128::from(part) * u128::from(Self::WHOLE) >= u128::from(whole) * u128::from(self.0)
+    }
+}
+
+impl TryFrom<f64> for Ratio {
+    type Error = PolicyError;
+
+    fn try_from(fraction: f64) -> Result<Self, PolicyError> {
+        Self::new(fraction)
+    }
+}
+
+impl From<Ratio> for f64 {
+    fn from(ratio: Ratio) -> Self {
+        ratio.fraction()
+    }
+}
+
 /// What an operator may order a layer to do, whatever its policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -12,6 +12,7 @@ use crate::classify::{Failure, Outcome};
 /// | `keep_<pattern>_rejected_total` | `layer`, `kind` |
 /// | `keep_<pattern>_finished_total` | `layer`, `outcome` |
 /// | `keep_<pattern>_wait_seconds` | `layer` |
+/// | `keep_<pattern>_transitions_total` | `layer`, `to`, `reason` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -37,6 +38,11 @@ impl Listener for Metrics {
             }
             Event::Waited(wait) => {
                 histogram!(name("wait_seconds"), "layer" => layer).record(wait.as_secs_f64());
+            }
+            Event::Transition(change) => {
+                let (to, reason) = (change.to.label(), change.reason.label());
+                let name = name("transitions_total");
+                counter!(name, "layer" => layer, "to" => to, "reason" => reason).increment(1);
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {

@@ -8,6 +8,7 @@
 #[cfg(feature = "metrics")]
 mod metrics;
 mod trace;
+mod transition;
 
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 pub use self::trace::Trace;
+pub use self::transition::{CircuitState, Reason, Transition};
 use crate::classify::Outcome;
 use crate::error::{LayerId, Rejection};
 
@@ -40,6 +42,8 @@ pub enum Event<'a> {
     Finished(Outcome),
     /// A call that had to wait was admitted.
     Waited(Duration),
+    /// A circuit breaker changed its state.
+    Transition(Transition),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

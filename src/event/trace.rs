@@ -2,8 +2,8 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals at `debug`, updates at
-/// `info`, callbacks that panic at `error`, the rest at `trace`.
+/// Writes to `tracing`, target `tower_keep`: refusals at `debug`, updates and
+/// transitions of circuit breakers at `info`, callbacks that panic at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -28,6 +28,20 @@ impl Listener for Trace {
             Event::Waited(wait) => {
                 tracing::trace!(target: "tower_keep", pattern, name, ?wait, "waited");
             }
+            Event::Transition(change) => tracing::info!(
+                target: "tower_keep",
+                pattern,
+                name,
+                from = change.from.label(),
+                to = change.to.label(),
+                reason = change.reason.label(),
+                calls = change.calls,
+                failures = change.failures,
+                slow = change.slow,
+                wait = ?change.wait,
+                key = ?change.key,
+                "transition"
+            ),
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

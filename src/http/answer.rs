@@ -37,7 +37,8 @@ fn meaning(rejection: &Rejection) -> Meaning {
         RejectionKind::KeysExhausted | RejectionKind::Full | RejectionKind::QueueTimeout => {
             (StatusCode::SERVICE_UNAVAILABLE, RESOURCE_EXHAUSTED, soon)
         }
-        RejectionKind::NotReadyInTime
+        RejectionKind::Open
+        | RejectionKind::NotReadyInTime
         | RejectionKind::NotReady
         | RejectionKind::NoRuntime
         | RejectionKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, soon),
@@ -156,6 +157,7 @@ mod tests {
         (RejectionKind::KeysExhausted, 503, 8, true),
         (RejectionKind::Full, 503, 8, true),
         (RejectionKind::QueueTimeout, 503, 8, true),
+        (RejectionKind::Open, 503, 14, true),
         (RejectionKind::Timeout, 504, 4, false),
         (RejectionKind::DeadlineExceeded, 504, 4, false),
         (RejectionKind::NotReadyInTime, 503, 14, true),

@@ -3,6 +3,7 @@
 //! see these; users see them only under the feature `test-util`, without any
 //! promise of stability.
 
+pub mod call;
 pub mod core;
 pub mod counter;
 pub mod gate;
@@ -15,12 +16,16 @@ pub mod keyed;
 pub mod limit;
 pub mod live;
 pub(crate) mod macros;
+#[cfg(feature = "circuit-breaker")]
+pub mod pending;
 #[cfg(feature = "throttle")]
 mod quota;
 pub mod ready;
 pub mod shared;
 pub(crate) mod sync;
 mod wait_queue;
+#[cfg(feature = "circuit-breaker")]
+pub mod window;
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 use http::Request;
 use tower::{Layer, Service};
 use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
-use crate::support::cases::{permits, rate, timeouts};
+use crate::support::cases::{by_count, permits, rate, timeouts};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -31,6 +32,7 @@ fn futures_stay_small() {
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
+        ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),
         ("refuse", beyond(&throttle()), 16),
         ("wait", beyond(&throttle().waiting()), 240 + carried),
     ];
