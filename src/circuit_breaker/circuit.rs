@@ -153,14 +153,22 @@ impl Circuit {
             return self.admit_otherwise();
         }
         let start = now.filter(|_| word.is_timed()).unwrap_or(Tick::MAX);
-        if start != Tick::MAX && start.as_nanos() >= self.sweep_at.load(Ordering::Relaxed) {
-            self.sweep(start);
-            if !self.word().is_plain() {
-                return self.admit_otherwise();
-            }
+        if self.finds_overdue(start) {
+            return self.admit_otherwise();
         }
         self.count(ADMITTED);
         Ok(Token::plain(word, start))
+    }
+
+    /// Looks for calls that should have ended, if it is time for that; whether they
+    /// have changed anything. A `now` that was not read is the end of time.
+    #[inline]
+    fn finds_overdue(&self, now: Tick) -> bool {
+        let due = now.as_nanos() >= self.sweep_at.load(Ordering::Relaxed);
+        due && now != Tick::MAX && {
+            self.sweep(now);
+            !self.word().is_plain()
+        }
     }
 
     #[cold]
@@ -176,19 +184,20 @@ impl Circuit {
             }
             _ => {}
         }
-        let asked = match self.word() {
-            word if word.is_share() => self.draw(word, now),
-            word => match now.as_nanos() {
-                at if at < self.refuses_until.load(Ordering::Acquire) => {
-                    let until = self.refuses_until.load(Ordering::Acquire);
-                    Err(Some(Duration::from_nanos(until.saturating_sub(at))))
-                }
-                _ if word.is_plain() => Ok(Token::plain(word, now)),
-                _ => self
-                    .with(now, |phases| phases.admit(now))
-                    .map(|ticket| Token::new(ticket, now))
-                    .map_err(Some),
-            },
+        if self.word().is_plain() && self.word().is_timed() {
+            self.finds_overdue(now);
+        }
+        let word = self.word();
+        let shut_until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
+        let asked = if word.is_share() {
+            self.draw(word, now)
+        } else if now < shut_until {
+            Err(Some(shut_until.saturating_since(now)))
+        } else if word.is_plain() {
+            Ok(Token::plain(word, now))
+        } else {
+            let ticket = self.with(now, |phases| phases.admit(now));
+            ticket.map(|ticket| Token::new(ticket, now)).map_err(Some)
         };
         match asked {
             Ok(token) => {
@@ -284,7 +293,7 @@ impl Circuit {
             return;
         };
         let limit = self.slow_threshold.load(Ordering::Relaxed);
-        let place = pending.enter(token.start, limit);
+        let place = pending.enter(token.start, limit, token.ticket.generation);
         // It may have opened in between; then this call is none of its business.
         token.place = place.filter(|place| self.is_current(token) || !pending.leave(*place));
     }

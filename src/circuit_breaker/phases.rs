@@ -136,12 +136,17 @@ impl Phases {
         match &mut self.ramp {
             Some(ramp) if !ramp.is_over(elapsed) => ramp.admit(elapsed),
             Some(_) => {
-                self.ramp = None;
-                self.trips = 0;
+                self.end_ramp();
                 Ok(())
             }
             None => Ok(()),
         }
+    }
+
+    /// It has recovered for good.
+    fn end_ramp(&mut self) {
+        self.ramp = None;
+        self.trips = 0;
     }
 
     /// Good calls that went their own way.
@@ -340,6 +345,11 @@ impl Phases {
     pub(super) fn update(&mut self, policy: Policy, now: Tick) {
         self.policy = policy;
         self.tally.update(&policy, now);
+        match (&mut self.ramp, policy.ramp) {
+            (Some(ramp), Some(over)) => ramp.update(over),
+            (Some(_), None) => self.end_ramp(),
+            (None, _) => {}
+        }
         let asked = self.asked.min(policy.max_retry_after);
         let longest = policy.wait(self.trips.max(1)).max(asked);
         self.until = self.until.min(self.since.saturating_add(longest));

@@ -111,6 +111,11 @@ impl Ramp {
         }
     }
 
+    /// Follows another policy.
+    pub(super) fn update(&mut self, over: Duration) {
+        self.over = nanos(over);
+    }
+
     /// Whether it is over, so long after its begin.
     pub(super) fn is_over(&self, elapsed: Duration) -> bool {
         nanos(elapsed) >= self.over

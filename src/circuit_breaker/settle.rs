@@ -103,6 +103,11 @@ impl Circuit {
             }
             return;
         }
+        if word.generation() != token.ticket.generation {
+            self.count(counted);
+            self.count(LATE);
+            return;
+        }
         let end = End {
             ticket: token.ticket,
             kind,
@@ -115,13 +120,12 @@ impl Circuit {
         let in_time = self.with(now, |phases| {
             let in_time = phases.settle(end, now);
             // A good end in the closed state is taken from its bank.
-            let usual = in_time && phases.is_usual(&end);
-            self.count(if usual {
-                SUCCESS + phases.bank()
+            if in_time && phases.is_usual(&end) {
+                self.count(SUCCESS + phases.bank());
+                phases.take_good(self.banks());
             } else {
-                counted
-            });
-            phases.take_good(self.banks());
+                self.count(counted);
+            }
             let retry_after = match kind {
                 EndKind::Failure { retry_after } => retry_after,
                 _ => None,

@@ -160,6 +160,8 @@ impl Tally {
                 && enough(policy.slow_ratio, policy.slow_minimum_calls, counts.slow)
         };
         match &self.time {
+            // A window that moved on while nobody decided.
+            _ if self.trips(policy).is_some() => Tick::ZERO,
             _ if !self.windows().all(settled) => Tick::ZERO,
             Some(time) => time.slot_end(),
             None => Tick::MAX,

@@ -15,10 +15,11 @@ use crate::clock::Tick;
 /// Slices per limit, and places for them: those of two limits.
 const PER_LIMIT: u64 = 16;
 const PLACES: usize = 32;
-/// A word: how many calls; the low bits of the slice's number; whether it was
-/// swept, after which nobody can join it.
-const COUNT_BITS: u32 = 24;
+/// A word: how many calls; the tag of their slice; whether it was swept, after
+/// which nobody can join it.
+const COUNT_BITS: u32 = 20;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const TAG_BITS: u32 = 43;
 const SWEPT: u64 = 1 << 63;
 
 type Stripe = Padded<[AtomicU64; PLACES]>;
@@ -35,7 +36,7 @@ pub struct Place {
     /// Counted from 1.
     stripe: NonZeroU16,
     index: u16,
-    /// The low bits of the slice's number.
+    /// The low bits of the slice's tag.
     slice: u32,
 }
 
@@ -45,16 +46,23 @@ pub fn width(limit: u64) -> u64 {
     (limit / PER_LIMIT).max(1)
 }
 
-/// The number of a slice as it is kept: it wraps after a quarter of a billion
-/// limits.
-#[allow(clippy::cast_possible_truncation)] // the low bits are what is wanted
-fn tag(slice: u64) -> u32 {
-    slice as u32
+/// Low bits of a tag that tell one epoch of calls from the next.
+const EPOCHS: u64 = 0b111;
+
+/// The number of a slice as it is kept, with its epoch. It wraps after 2³⁶ limits.
+fn tag(slice: u64, epoch: u32) -> u64 {
+    let tag = (slice << EPOCHS.count_ones()) | (u64::from(epoch) & EPOCHS);
+    tag & ((1 << TAG_BITS) - 1)
 }
 
-#[allow(clippy::cast_possible_truncation)] // as above
-fn tag_of(word: u64) -> u32 {
-    (word >> COUNT_BITS) as u32
+fn tag_of(word: u64) -> u64 {
+    (word & !SWEPT) >> COUNT_BITS
+}
+
+/// Enough of a tag to know a slice again.
+#[allow(clippy::cast_possible_truncation)] // that is its purpose
+fn low(tag: u64) -> u32 {
+    tag as u32
 }
 
 impl Pending {
@@ -70,26 +78,27 @@ impl Pending {
     }
 
     /// Enters a call that began at `start`; `None` if there is no place for it:
-    /// then nothing but its end will count.
+    /// then nothing but its end will count. Calls of the next `epoch` can come as
+    /// soon as those of the last were [cleared](Self::clear).
     #[must_use]
-    pub fn enter(&self, start: Tick, limit: u64) -> Option<Place> {
-        self.enter_from(ids::thread_index() as usize, start, limit)
+    pub fn enter(&self, start: Tick, limit: u64, epoch: u32) -> Option<Place> {
+        self.enter_from(ids::thread_index() as usize, start, limit, epoch)
     }
 
     /// As [`enter`](Self::enter), for a thread whose number the caller knows.
     #[must_use]
-    pub fn enter_from(&self, thread: usize, start: Tick, limit: u64) -> Option<Place> {
+    pub fn enter_from(&self, thread: usize, start: Tick, limit: u64, epoch: u32) -> Option<Place> {
         let slice = start.as_nanos() / width(limit);
         let at = thread % self.stripes.len();
         let stripe = NonZeroU16::new(u16::try_from(at + 1).ok()?)?;
         let index = usize::try_from(slice % PLACES as u64).unwrap_or(0);
-        let mine = tag(slice);
+        let mine = tag(slice, epoch);
         let join = |word: u64| match (tag_of(word) == mine, word & COUNT) {
             (true, COUNT) => None,
             (true, _) => (word & SWEPT == 0).then(|| word + 1),
             // Not swept yet, or of a clock that has gone back.
             (false, 1..) => None,
-            (false, 0) => Some(u64::from(mine) << COUNT_BITS | 1),
+            (false, 0) => Some(mine << COUNT_BITS | 1),
         };
         self.stripes[at].0[index]
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, join)
@@ -97,14 +106,15 @@ impl Pending {
         Some(Place {
             stripe,
             index: u16::try_from(index).ok()?,
-            slice: mine,
+            slice: low(mine),
         })
     }
 
     /// Takes a call out; `false` if a sweep has taken it before.
     #[must_use]
     pub fn leave(&self, place: Place) -> bool {
-        let leave = |word: u64| (tag_of(word) == place.slice && word & COUNT > 0).then(|| word - 1);
+        let leave =
+            |word: u64| (low(tag_of(word)) == place.slice && word & COUNT > 0).then(|| word - 1);
         self.stripes[usize::from(place.stripe.get()) - 1].0[usize::from(place.index)]
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, leave)
             .is_ok()
@@ -121,7 +131,7 @@ impl Pending {
         self.take_where(|_, _| true);
     }
 
-    fn take_where(&self, old: impl Fn(u32, usize) -> bool) -> u64 {
+    fn take_where(&self, old: impl Fn(u64, usize) -> bool) -> u64 {
         let mut taken = 0;
         for stripe in &self.stripes {
             for (index, place) in stripe.0.iter().enumerate() {
@@ -136,7 +146,7 @@ impl Pending {
 }
 
 /// Empties a place, unless it has changed hands.
-fn take(place: &AtomicU64, tag: u32) -> u64 {
+fn take(place: &AtomicU64, tag: u64) -> u64 {
     let empty = |word: u64| (tag_of(word) == tag).then_some((word & !COUNT) | SWEPT);
     match place.fetch_update(Ordering::AcqRel, Ordering::Acquire, empty) {
         Ok(word) => word & COUNT,
@@ -145,13 +155,14 @@ fn take(place: &AtomicU64, tag: u32) -> u64 {
 }
 
 /// Whether the slice in this place ended at least `limit` before `now`.
-fn is_old(kept: u32, index: usize, now: u64, limit: u64) -> bool {
+fn is_old(kept: u64, index: usize, now: u64, limit: u64) -> bool {
     let (width, places) = (width(limit), PLACES as u64);
     let current = now / width;
     // The latest slice that has this place.
     let back = (current % places + places - index as u64) % places;
     let latest = current.saturating_sub(back);
-    match tag(latest).cast_signed().wrapping_sub(kept.cast_signed()) {
+    let ahead = tag(latest, 0).wrapping_sub(kept & !EPOCHS);
+    match (ahead << (64 - TAG_BITS)).cast_signed() {
         // Of a clock that has gone back.
         ..0 => false,
         0 => (latest + 1).saturating_mul(width).saturating_add(limit) <= now,

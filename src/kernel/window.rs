@@ -126,6 +126,10 @@ impl CountWindow {
     /// (`again`).
     pub fn bad(&mut self, bad: Bad, again: bool) {
         self.good(u64::from(!again));
+        if self.total == 0 {
+            // The call was counted in another window.
+            return;
+        }
         if self.bads.len() as u64 >= self.size {
             self.forget_oldest();
         }
