@@ -17,6 +17,7 @@ mod b_policy;
 mod b_runtime;
 mod b_time;
 mod c_contention;
+mod d_breaker;
 mod d_limits;
 mod e_bodies;
 mod e_headers;
