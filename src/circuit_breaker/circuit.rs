@@ -146,15 +146,22 @@ impl Circuit {
         self.common.core.clock().now()
     }
 
-    /// One more call. `now` is looked at if the word wants the begin of calls.
+    /// One more call through a circuit whose word is simple.
+    #[inline]
+    pub(super) fn begin(&self, word: Word) -> Token {
+        self.counters.add(ADMITTED, 1);
+        Token::plain(word, Tick::MAX)
+    }
+
+    /// One more call. `now` may be left out if the word does not want it.
     #[inline]
     pub(super) fn admit(&self, word: Word, now: Option<Tick>) -> Result<Token, Rejection> {
         if !word.is_plain() || self.common.core.is_overruled() {
-            return self.admit_otherwise();
+            return self.admit_otherwise(now);
         }
         let start = now.filter(|_| word.is_timed()).unwrap_or(Tick::MAX);
         if self.finds_overdue(start) {
-            return self.admit_otherwise();
+            return self.admit_otherwise(now);
         }
         self.count(ADMITTED);
         Ok(Token::plain(word, start))
@@ -173,8 +180,8 @@ impl Circuit {
 
     #[cold]
     #[inline(never)]
-    fn admit_otherwise(&self) -> Result<Token, Rejection> {
-        let now = self.common.core.clock().stamp().now();
+    fn admit_otherwise(&self, now: Option<Tick>) -> Result<Token, Rejection> {
+        let now = now.unwrap_or_else(|| self.now());
         let mode = self.common.mode();
         match mode {
             Mode::ForcedOpen => return Err(self.reject(RejectionKind::Closed, None)),
@@ -255,18 +262,24 @@ impl Circuit {
         })
     }
 
-    /// Every request is refused now: neither is the service asked whether it is
-    /// ready, nor is anything counted.
-    #[cold]
-    pub(super) fn is_shut(&self) -> bool {
+    /// Every request is refused, as far as one can tell without a clock.
+    #[inline]
+    pub(super) fn seems_shut(&self) -> bool {
         match self.common.mode() {
             Mode::ForcedOpen => true,
-            Mode::Normal if !self.word().is_closed() => {
-                let until = self.refuses_until.load(Ordering::Acquire);
-                self.now().as_nanos() < until
-            }
+            Mode::Normal => self.refuses_until.load(Ordering::Relaxed) != 0,
             _ => false,
         }
+    }
+
+    /// Every request is refused at `now`. If not, it does not seem so any more.
+    pub(super) fn is_shut(&self, now: Tick) -> bool {
+        let until = self.refuses_until.load(Ordering::Acquire);
+        if until != 0 && until <= now.as_nanos() {
+            let (then, now) = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.refuses_until.compare_exchange(until, 0, then, now);
+        }
+        self.seems_shut()
     }
 
     /// The call is not ready.

@@ -90,7 +90,8 @@ impl Circuit {
     /// Writes down what the way in and the good ends look at.
     pub(super) fn publish(&self, cold: &mut Cold, now: Tick) {
         let policy = cold.phases.policy;
-        let word = Word::of(&cold.phases);
+        let loud = self.common.totals.is_some() || self.common.core.is_heard();
+        let word = Word::of(&cold.phases, loud);
         let mut quiet_until = cold.phases.quiet_until();
         if word.is_share() {
             let odds = Odds::of(&policy);

@@ -11,6 +11,7 @@ use super::keys::Keys;
 use super::state::State;
 use crate::classify::{Classify, ErrorsOnly, Outcome};
 use crate::error::AsRejection;
+use crate::kernel::guard::Guard;
 use crate::kernel::macros::wraps_service;
 use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
@@ -67,7 +68,8 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Nobody waits for a service that will not be called.
-        if self.state.is_shut() {
+        let simple = self.state.is_simple(self.state.one.word());
+        if !simple && self.state.is_shut(None) {
             return Poll::Ready(Ok(()));
         }
         self.inner.poll_ready(cx)
@@ -76,17 +78,43 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let state = &self.state;
+        let word = state.one.word();
+        if !state.is_simple(word) {
+            return self.call_otherwise(request);
+        }
+        if let Err(error) = self.inner.check(|| state.reject_unready()) {
+            return CircuitBreakerFuture::refused(error);
+        }
+        let guard = Guard::new(&state.one, state.one.begin(word));
+        let call = || self.inner.call(request);
+        CircuitBreakerFuture::call(Permit::new(guard), self.classify.clone(), call)
+    }
+}
+
+impl<S, K, R, C> CircuitBreaker<S, K, R, C> {
+    #[inline(never)]
+    fn call_otherwise<Req>(
+        &mut self,
+        request: Req,
+    ) -> CircuitBreakerFuture<S::Future, S::Error, R, C>
+    where
+        S: Service<Req>,
+        S::Error: AsRejection,
+        K: Key<Req>,
+        C: Clone,
+    {
+        let state = &self.state;
         let not_ready = || state.reject_unready();
+        let stamp = state.stamp();
         // What will be refused anyway does not ask the service.
-        let shut = state.is_shut();
+        let shut = state.is_shut(stamp.as_ref());
         if !shut && let Err(error) = self.inner.check(not_ready) {
             return CircuitBreakerFuture::refused(error);
         }
-        let stamp = state.stamp();
         let key = |keys: &Keys| state.id(keys, &self.key, &request);
         match state.admit(stamp.as_ref(), key) {
             Ok(mut guard) => {
-                // It has just become time for a probe.
+                // It has just closed.
                 if shut && let Err(error) = self.inner.check(not_ready) {
                     guard.finish(Outcome::Neutral);
                     return CircuitBreakerFuture::refused(error);

@@ -19,6 +19,21 @@ impl Settle for Circuit {
     #[inline]
     fn settle(&self, token: Token, outcome: Outcome) {
         let word = self.word();
+        let simple = matches!(outcome, Outcome::Success)
+            && word.is_simple_end(token.ticket)
+            && token.place.is_none()
+            && self.quiet_until.load(Ordering::Relaxed) != 0;
+        if simple {
+            self.counters.add(SUCCESS + word.bank(), 1);
+        } else {
+            self.settle_usually(word, token, outcome);
+        }
+    }
+}
+
+impl Circuit {
+    #[inline(never)]
+    fn settle_usually(&self, word: Word, token: Token, outcome: Outcome) {
         let overdue = self.leave_place(&token);
         let usual = matches!(outcome, Outcome::Success)
             && token.ticket.probe == 0
@@ -33,9 +48,7 @@ impl Settle for Circuit {
         self.uses.leave();
         self.common.core.tell(Event::Finished(outcome));
     }
-}
 
-impl Circuit {
     /// Takes the call out of those under way, and says whether a sweep had done
     /// that before.
     #[inline]

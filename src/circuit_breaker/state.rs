@@ -11,6 +11,7 @@ use super::keys::Keys;
 use super::mode::Mode;
 use super::policy::Policy;
 use super::snapshot::{Snapshot, of_circuit};
+use super::word::Word;
 use crate::clock::Stamp;
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
@@ -101,18 +102,28 @@ impl State {
         Shared::from_arc(state)
     }
 
+    /// Whether calls pass through the only circuit, and are only to be counted.
+    #[inline]
+    pub(super) fn is_simple(&self, word: Word) -> bool {
+        word.is_simple() && !self.core.is_overruled()
+    }
+
     /// The time for the layers below, if this one needs it.
     #[inline]
     pub(super) fn stamp(&self) -> Option<Stamp> {
-        let needed = self.keys.is_some() || self.one.word().is_timed();
-        needed.then(|| self.core.clock().stamp())
+        let word = self.one.word();
+        let passes = word.is_plain() && !word.is_timed() && !self.core.is_overruled();
+        (self.keys.is_some() || !passes).then(|| self.core.clock().stamp())
     }
 
-    /// The circuit refuses everything, whatever the request.
-    #[inline]
-    pub(super) fn is_shut(&self) -> bool {
-        let open = !self.one.word().is_closed() || self.core.is_overruled();
-        open && (self.keys.is_none() || self.mode() == Mode::ForcedOpen) && self.one.is_shut()
+    /// Every request is refused, whatever its key; without a time, as far as one
+    /// can tell.
+    pub(super) fn is_shut(&self, stamp: Option<&Stamp>) -> bool {
+        match (&self.keys, stamp) {
+            (Some(_), _) => self.mode() == Mode::ForcedOpen,
+            (None, Some(stamp)) => self.one.is_shut(stamp.now()),
+            (None, None) => self.one.seems_shut(),
+        }
     }
 
     /// One more call.

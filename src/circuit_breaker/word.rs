@@ -1,5 +1,6 @@
 //! What a call needs to know of its circuit, in one word.
 
+use super::ends::Ticket;
 use super::phases::Phases;
 use super::policy::{Dropped, Kind};
 use crate::event::CircuitState;
@@ -12,13 +13,17 @@ const TIMED: u64 = 1 << 5;
 const WINDOW: u64 = 1 << 6;
 const BY_AGE: u64 = 1 << 7;
 const DROP_FAILS: u64 = 1 << 8;
+/// Somebody listens, or there are more circuits: more than the word must be
+/// looked at.
+const LOUD: u64 = 1 << 9;
+const GENERATION: u64 = !0 << 32;
 
 /// The state with its generation, and what the policy wants of every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
 impl Word {
-    pub(super) fn of(phases: &Phases) -> Self {
+    pub(super) fn of(phases: &Phases, loud: bool) -> Self {
         let policy = &phases.policy;
         let state = match phases.state() {
             CircuitState::Closed => 0,
@@ -34,12 +39,28 @@ impl Word {
             (timed || policy.time_window.is_some(), WINDOW),
             (policy.dropped == Dropped::ByAge, BY_AGE),
             (policy.dropped == Dropped::Failure, DROP_FAILS),
+            (loud, LOUD),
         ];
         let flags = flags
             .into_iter()
             .filter_map(|(set, flag)| set.then_some(flag));
         let generation = u64::from(phases.generation()) << 32;
         Self(flags.fold(state | generation, |word, flag| word | flag))
+    }
+
+    /// Calls pass, and there is nothing to do for them but to count.
+    #[inline]
+    pub(super) fn is_simple(self) -> bool {
+        self.0 & (STATE | RAMP | SHARE | TIMED | LOUD) == 0
+    }
+
+    /// The good end of a call with this ticket is only to be counted, unless the
+    /// windows want to know.
+    #[inline]
+    pub(super) fn is_simple_end(self, ticket: Ticket) -> bool {
+        let looked_at = GENERATION | STATE | SHARE | WINDOW | LOUD;
+        let bits = u64::from(ticket.generation) << 32 | u64::from(ticket.probe);
+        self.0 & looked_at == bits
     }
 
     /// Calls pass without another thought.

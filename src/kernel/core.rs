@@ -93,10 +93,16 @@ impl Core {
         self.order.store(order, Ordering::Relaxed);
     }
 
+    /// Whether anybody listens.
+    #[inline]
+    pub fn is_heard(&self) -> bool {
+        !self.listeners.is_empty()
+    }
+
     /// Tells the listeners.
     #[inline]
     pub fn tell(&self, event: Event<'_>) {
-        if !self.listeners.is_empty() {
+        if self.is_heard() {
             self.tell_all(&event);
         }
     }

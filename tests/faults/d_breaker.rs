@@ -455,9 +455,18 @@ fn fault_007_an_open_breaker_does_not_wait_for_readiness() {
         (RejectionKind::Open, Some(secs(1)))
     );
     assert_eq!(watch.counts().ready_polls, asked);
-    // The wait is over: it is asked, and never called while it is not ready.
+    // The wait is over: the first is told that it is not ready, and the others
+    // wait for that.
     time.advance(secs(1));
     let mut fresh = service.clone();
+    let std::task::Poll::Ready(Err(error)) = Hand::new(call(&mut fresh, request("a"))).poll()
+    else {
+        panic!("it waits");
+    };
+    assert_eq!(
+        error.as_rejection().unwrap().kind(),
+        RejectionKind::NotReady
+    );
     assert!(
         Hand::new(call(&mut fresh, request("a")))
             .poll()
