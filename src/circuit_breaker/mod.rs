@@ -8,6 +8,8 @@ mod handle;
 mod keys;
 mod layer;
 mod locked;
+#[cfg(all(test, keep_loom))]
+mod loom;
 mod mode;
 mod odds;
 mod phases;

@@ -36,7 +36,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    #[cfg(test)]
+    #[cfg(all(test, keep_loom))]
     pub(super) fn single(policy: Policy, setup: Setup) -> Arc<Self> {
         Arc::new(Self::new(
             Core::new("circuit_breaker", setup).0,
@@ -118,7 +118,14 @@ impl State {
 
     /// Every request is refused, whatever its key; without a time, as far as one
     /// can tell.
+    #[inline]
     pub(super) fn is_shut(&self, stamp: Option<&Stamp>) -> bool {
+        let open = !self.one.word().is_closed() || self.core.is_overruled();
+        open && self.refuses_all(stamp)
+    }
+
+    #[cold]
+    fn refuses_all(&self, stamp: Option<&Stamp>) -> bool {
         match (&self.keys, stamp) {
             (Some(_), _) => self.mode() == Mode::ForcedOpen,
             (None, Some(stamp)) => self.one.is_shut(stamp.now()),

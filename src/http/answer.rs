@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 15] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 16] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 429, 8, false),
         (RejectionKind::BadKey, 400, 3, false),

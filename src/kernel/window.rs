@@ -233,8 +233,8 @@ impl<T: Sum> TimeWindow<T> {
             self.current = target;
             return;
         }
-        for number in self.current + 1..=target {
-            let old = std::mem::take(self.slot(number));
+        for step in 1..=steps {
+            let old = std::mem::take(self.slot(self.current + step));
             self.sum.sub(old);
         }
         self.current = target;
@@ -257,7 +257,7 @@ impl<T: Sum> TimeWindow<T> {
         let (width, current) = (self.width, self.current);
         let end =
             |number: u64| Tick::from_nanos(number.saturating_add(1).saturating_mul(width) - 1);
-        let oldest = (current + 1).saturating_sub(self.slots.len() as u64);
+        let oldest = current.saturating_sub(self.slots.len() as u64 - 1);
         let mut resized = Self::new(span, slots, end(oldest));
         for number in oldest..=current {
             resized.advance(end(number));

@@ -16,10 +16,14 @@ mod limit_threads;
 mod live;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod model;
+#[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
+mod pending;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod quota;
 #[cfg(not(keep_loom))]
 mod shared;
+#[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
+mod window;
 
 #[cfg(all(keep_loom, feature = "throttle"))]
 mod loom_gcra;
@@ -27,6 +31,8 @@ mod loom_gcra;
 mod loom_keyed;
 #[cfg(keep_loom)]
 mod loom_limit;
+#[cfg(all(keep_loom, feature = "circuit-breaker"))]
+mod loom_pending;
 #[cfg(keep_loom)]
 mod loom_small;
 
