@@ -147,7 +147,7 @@ impl fmt::Debug for Registry {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Report {
-    /// `"timeout"`, `"bulkhead"`, `"throttle"`.
+    /// `"timeout"`, `"bulkhead"`, `"throttle"`, `"circuit_breaker"`.
     pub pattern: &'static str,
     /// The layer's name.
     pub name: String,

@@ -24,7 +24,7 @@ use crate::error::{LayerId, Rejection};
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Source<'a> {
-    /// The pattern: `"timeout"`, `"bulkhead"`, `"throttle"`.
+    /// The pattern: `"timeout"`, `"bulkhead"`, `"throttle"`, `"circuit_breaker"`.
     pub pattern: &'static str,
     /// The name given by [`Setup::named`](crate::Setup::named), else the pattern's.
     pub name: &'a str,

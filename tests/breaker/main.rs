@@ -9,5 +9,6 @@
 #[macro_use]
 mod support;
 
+mod behaviour;
 mod model;
 mod reference;
