@@ -107,8 +107,8 @@ impl PolicyBuilder {
         self
     }
 
-    /// Opens when at least this share of the calls in a window failed: above 0 to
-    /// 1. By default a half (resilience4j: 50 %; Polly: 10 %), and none if another
+    /// Opens when at least this share of the calls in a window failed: above 0, up
+    /// to 1. By default a half (resilience4j: 50 %; Polly: 10 %), and none if another
     /// condition is given.
     pub fn failure_ratio(mut self, share: Ratio) -> Self {
         self.failure_ratio = Some(share);
@@ -123,8 +123,8 @@ impl PolicyBuilder {
         self
     }
 
-    /// Opens when at least this share of the calls in a window was slow: above 0
-    /// to 1, by default none. A 95th percentile above the objective is a slow
+    /// Opens when at least this share of the calls in a window was slow: above 0,
+    /// up to 1, by default none. A 95th percentile above the objective is a slow
     /// ratio of more than 5 % at that threshold. With it, every call reads the
     /// clock at its begin and its end.
     pub fn slow_ratio(mut self, share: Ratio) -> Self {

@@ -155,7 +155,7 @@ fn to_float(count: u64) -> f64 {
     count as f64
 }
 
-#[cfg(all(test, not(keep_loom)))]
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -122,6 +122,7 @@ impl Pending {
 
     /// Takes all calls whose whole slice began at least `limit` before `now`, and
     /// says how many there were.
+    #[must_use]
     pub fn sweep(&self, now: Tick, limit: u64) -> u64 {
         self.take_where(|tag, index| is_old(tag, index, now.as_nanos(), limit))
     }

@@ -10,5 +10,6 @@
 mod support;
 
 mod behaviour;
+mod figures;
 mod model;
 mod reference;

@@ -11,7 +11,8 @@ use tower_keep::event::{Event, Source};
 use tower_keep::test_util::ManualClock;
 use tower_keep::{Ratio, Setup};
 
-use crate::reference::{Call, End, Figures, Reference, Rules, time};
+use crate::figures::{Figures, time};
+use crate::reference::{Call, End, Reference, Rules};
 
 const MS: u64 = 1_000_000;
 

@@ -1,8 +1,8 @@
 //! A breaker that keeps a list of everything and counts it anew each time.
 
-use std::time::Duration;
-
 use tower_keep::circuit_breaker::{CircuitState, Mode};
+
+use crate::figures::Entry;
 
 pub(crate) type Nanos = u64;
 
@@ -30,16 +30,6 @@ pub(crate) struct Rules {
     pub(crate) dropped: u8,
 }
 
-/// Something that was counted.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    number: u64,
-    slot: u64,
-    call: bool,
-    failed: bool,
-    slow: bool,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
     id: u64,
@@ -57,9 +47,6 @@ pub(crate) enum End {
     Dropped,
 }
 
-/// Calls, failures, slow calls.
-pub(crate) type Figures = (u64, u64, u64);
-
 #[derive(Debug)]
 pub(crate) struct Reference {
     pub(crate) rules: Rules,
@@ -68,21 +55,21 @@ pub(crate) struct Reference {
     pub(crate) since: Nanos,
     pub(crate) until: Nanos,
     pub(crate) trips: u32,
-    generation: u64,
-    ids: u64,
-    asked: Nanos,
-    ramp: Option<u64>,
-    entries: Vec<Entry>,
-    total: u64,
-    numbered: u64,
-    failures: Vec<u64>,
+    pub(crate) generation: u64,
+    pub(crate) ids: u64,
+    pub(crate) asked: Nanos,
+    pub(crate) ramp: Option<u64>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) total: u64,
+    pub(crate) numbered: u64,
+    pub(crate) failures: Vec<u64>,
     pub(crate) run: u64,
-    slot: u64,
+    pub(crate) slot: u64,
     /// Calls under way that a look may find too old: those of this generation.
-    watched: Vec<(Call, bool)>,
-    look_at: Nanos,
-    probes: Vec<(u64, Nanos)>,
-    probed: Vec<(bool, bool)>,
+    pub(crate) watched: Vec<(Call, bool)>,
+    pub(crate) look_at: Nanos,
+    pub(crate) probes: Vec<(u64, Nanos)>,
+    pub(crate) probed: Vec<(bool, bool)>,
 }
 
 impl Reference {
@@ -137,74 +124,6 @@ impl Reference {
         self.slot = self.slot.max(now / self.width());
     }
 
-    pub(crate) fn count_figures(&self) -> Option<Figures> {
-        let size = self.rules.count_window?;
-        let past = self.total.saturating_sub(size);
-        let bad = |entry: &&Entry| entry.failed || entry.slow;
-        let bads: Vec<_> = self.entries.iter().filter(bad).collect();
-        let latest = bads.len().saturating_sub(usize::try_from(size).unwrap());
-        let within = bads[latest..].iter().filter(|entry| entry.number > past);
-        let (mut failures, mut slow) = (0, 0);
-        for entry in within {
-            failures += u64::from(entry.failed);
-            slow += u64::from(entry.slow);
-        }
-        Some((self.total.min(size), failures, slow))
-    }
-
-    pub(crate) fn time_figures(&self) -> Option<Figures> {
-        self.rules.time_window?;
-        let mut figures = (0, 0, 0);
-        for entry in &self.entries {
-            if entry.slot + 10 > self.slot {
-                figures.0 += u64::from(entry.call);
-                figures.1 += u64::from(entry.failed);
-                figures.2 += u64::from(entry.slow);
-            }
-        }
-        Some(figures)
-    }
-
-    fn add(&mut self, call: bool, failed: bool, slow: bool) {
-        self.total += u64::from(call);
-        self.numbered += u64::from(call);
-        self.entries.push(Entry {
-            number: self.total,
-            slot: self.slot,
-            call,
-            failed,
-            slow,
-        });
-        if failed {
-            self.run += 1;
-            self.failures.push(self.numbered);
-        }
-        if self.entries.len() > 400 {
-            let (past, slot) = (self.total.saturating_sub(300), self.slot);
-            self.entries
-                .retain(|entry| entry.number > past || entry.slot + 10 > slot);
-        }
-    }
-
-    fn trips_now(&self) -> bool {
-        let rules = &self.rules;
-        let over = |ratio: Option<u64>, minimum, bad, calls| {
-            calls >= minimum && ratio.is_some_and(|ratio| bad * 100 >= ratio * calls)
-        };
-        let windows = [self.count_figures(), self.time_figures()];
-        let by_ratio = windows.into_iter().flatten().any(|(calls, failed, slow)| {
-            over(rules.failure_ratio, rules.minimum, failed, calls)
-                || over(rules.slow_ratio, rules.slow_minimum, slow, calls)
-        });
-        let by_run = rules.consecutive.is_some_and(|most| self.run >= most);
-        let by_recent = rules.recent.is_some_and(|(failures, of)| {
-            let past = self.numbered.saturating_sub(of);
-            let lately = self.failures.iter().filter(|number| **number > past);
-            lately.count() as u64 >= failures
-        });
-        by_ratio || by_run || by_recent
-    }
-
     fn decide(&mut self, now: Nanos, asked: Option<Nanos>) {
         let may = self.mode != Mode::ForcedClosed && self.state == CircuitState::Closed;
         if may && self.trips_now() {
@@ -239,24 +158,6 @@ impl Reference {
         self.state = state;
         self.since = now;
         self.restart(now);
-    }
-
-    /// The earliest end of a lease, if no probe has a place.
-    fn full_until(&self) -> Option<Nanos> {
-        let first = self.probes.iter().map(|(_, lease)| *lease).min();
-        first.filter(|_| self.probes.len() >= self.rules.probes)
-    }
-
-    pub(crate) fn next_probe(&self) -> Option<Nanos> {
-        match self.state {
-            CircuitState::Open => Some(self.until),
-            CircuitState::HalfOpen => Some(self.full_until().unwrap_or(0)),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn probes(&self) -> u64 {
-        self.probes.len() as u64
     }
 
     /// One more call, or how long to wait; `None`: an operator says no.
@@ -488,9 +389,4 @@ impl Reference {
             .max(self.asked.min(rules.max_retry_after));
         self.until = self.until.min(self.since + longest);
     }
-}
-
-/// Nanoseconds as a duration.
-pub(crate) fn time(nanos: Nanos) -> Duration {
-    Duration::from_nanos(nanos)
 }

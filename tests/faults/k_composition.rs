@@ -6,13 +6,15 @@ use std::sync::{Arc, OnceLock};
 use rand::RngExt;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::{BulkheadLayer, Queue};
+use tower_keep::circuit_breaker::CircuitBreakerLayer;
+use tower_keep::classify::{Failure, Outcome};
 use tower_keep::event::{Event, Source};
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, Seed, drop_at, finish_on};
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{AsRejection, Override, RejectionKind, Setup, error::find_rejection};
 
-use crate::support::cases::{Subject, permits, rate, timeouts};
+use crate::support::cases::{Subject, by_count, by_time_and_slowness, permits, rate, timeouts};
 use crate::support::transcript::transcript;
 use crate::support::watched::Watched;
 use crate::support::{
@@ -178,21 +180,41 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
             let shed = BulkheadLayer::with(permits(4), setup(&$time));
             let timeout = TimeoutLayer::with(timeouts(), setup(&$time));
             let throttle = ThrottleLayer::with(rate(10_000), setup(&$time));
-            let (b, t) = (shed.handle(), timeout.handle());
-            let parts = (&shed, &timeout, &throttle);
+            let breaker = CircuitBreakerLayer::with(by_time_and_slowness(), setup(&$time));
+            let (b, t, c) = (shed.handle(), timeout.handle(), breaker.handle());
+            let parts = (&shed, &timeout, &throttle, &breaker);
             let make = |probe: Inner| {
                 ServiceBuilder::new()$(.layer($layer(parts)))+.service(probe)
             };
-            holds($name, &$time, make, || { b.assert_quiet(); t.assert_quiet(); });
+            holds($name, &$time, make, || { b.assert_quiet(); t.assert_quiet(); c.assert_quiet(); });
         }};
     }
-    type Parts<'a> = (&'a BulkheadLayer, &'a TimeoutLayer, &'a ThrottleLayer);
+    type Parts<'a> = (
+        &'a BulkheadLayer,
+        &'a TimeoutLayer,
+        &'a ThrottleLayer,
+        &'a CircuitBreakerLayer,
+    );
     let shed = |p: Parts<'_>| p.0.clone();
     let queue = |p: Parts<'_>| -> BulkheadLayer<Queue> { p.0.clone().queued() };
     let back = |p: Parts<'_>| p.0.clone().backpressure();
     let timeout = |p: Parts<'_>| p.1.clone();
     let refuse = |p: Parts<'_>| p.2.clone();
     let wait = |p: Parts<'_>| p.2.clone().waiting();
+    let breaker = |p: Parts<'_>| p.3.clone();
+    one!("breaker, shed", time, breaker, shed);
+    one!("breaker, queue", time, breaker, queue);
+    one!("breaker, backpressure", time, breaker, back);
+    one!("breaker, timeout", time, breaker, timeout);
+    one!("breaker, refuse", time, breaker, refuse);
+    one!("breaker, wait", time, breaker, wait);
+    one!("shed, breaker", time, shed, breaker);
+    one!("queue, breaker", time, queue, breaker);
+    one!("backpressure, breaker", time, back, breaker);
+    one!("timeout, breaker", time, timeout, breaker);
+    one!("wait, breaker", time, wait, breaker);
+    one!("breaker, shed, timeout", time, breaker, shed, timeout);
+    one!("breaker, breaker", time, breaker, breaker);
     one!("shed, timeout", time, shed, timeout);
     one!("queue, timeout", time, queue, timeout);
     one!("backpressure, timeout", time, back, timeout);
@@ -266,6 +288,14 @@ fn fault_099_the_cause_is_readable_through_five_layers() {
         ThrottleLayer::with(rate(1), setup(&time)),
         |h: throttle::Handle| h.admit(1).unwrap()
     );
+    let open = refused_by!(
+        CircuitBreakerLayer::with(by_count(), setup(&time)),
+        |h: tower_keep::circuit_breaker::Handle| while let Ok(permit) = h.admit() {
+            permit.finish(Outcome::Failure(Failure::Transient));
+        }
+    );
+    assert_eq!(open.kind(), RejectionKind::Open);
+    assert!(!open.reached_inner() && open.retry_after().is_some());
     assert_eq!(exhausted.kind(), RejectionKind::Throttled);
     assert_eq!(exhausted.retry_after(), Some(ms(1_000)));
     // Through boxes of tower's layers.
@@ -302,6 +332,7 @@ fn fault_100_with_and_without_the_stack_nothing_differs() {
     let mut full = ServiceBuilder::new()
         .layer(ThrottleLayer::with(rate(10_000), setup(&time)).waiting())
         .layer(bulkhead.clone().queued().until_body_end())
+        .layer(CircuitBreakerLayer::with(by_time_and_slowness(), setup(&time)).until_body_end())
         .layer(TimeoutLayer::with(timeouts(), setup(&time)))
         .service(probe);
     for turn in 0..2_000 {
