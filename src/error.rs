@@ -65,6 +65,8 @@ pub enum RejectionKind {
     Full,
     /// bulkhead: no permit within the longest wait.
     QueueTimeout,
+    /// circuit breaker: calls are held back until what failed has recovered.
+    Open,
     /// timeout: no response in time, after the inner service was called.
     Timeout,
     /// The caller's deadline had passed, or would have during the wait.
@@ -98,6 +100,7 @@ impl RejectionKind {
             Self::KeysExhausted => "throttle: too many keys in use",
             Self::Full => "bulkhead: full",
             Self::QueueTimeout => "bulkhead: waited too long",
+            Self::Open => "circuit breaker: open",
             Self::Timeout => "timeout: no response in time",
             Self::DeadlineExceeded => "deadline exceeded",
             Self::NotReadyInTime => "timeout: service not ready in time",
@@ -121,6 +124,7 @@ impl RejectionKind {
             Self::KeysExhausted => "keys_exhausted",
             Self::Full => "full",
             Self::QueueTimeout => "queue_timeout",
+            Self::Open => "open",
             Self::Timeout => "timeout",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::NotReadyInTime => "not_ready_in_time",

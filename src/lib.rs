@@ -50,6 +50,10 @@
     doc = "| [`throttle`] | requests in a given time: for all, or per key |"
 )]
 #![cfg_attr(
+    feature = "circuit-breaker",
+    doc = "| [`circuit_breaker`] | calls to what has failed, or has become slow: for all, or per key |"
+)]
+#![cfg_attr(
     feature = "fallback",
     doc = "| [`fallback`] | what a failure does to the caller: another answer in its place |"
 )]
@@ -87,7 +91,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `fallback`, `chaos` | no | the pattern |
+//! | `circuit-breaker`, `fallback`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -132,6 +136,8 @@ pub mod test_util;
 pub mod bulkhead;
 #[cfg(feature = "chaos")]
 pub mod chaos;
+#[cfg(feature = "circuit-breaker")]
+pub mod circuit_breaker;
 #[cfg(feature = "fallback")]
 pub mod fallback;
 #[cfg(feature = "throttle")]

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
 use tower_keep::chaos::{self, ChaosLayer};
+use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
+use tower_keep::classify::{Failure, Outcome};
 use tower_keep::clock::Clock;
 use tower_keep::fallback::{self, Failed, FallbackLayer};
 use tower_keep::key;
 use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
-use tower_keep::{Error, Override, Setup};
+use tower_keep::{Error, Override, Ratio, Setup};
 use tower_layer::Layer;
 
 pub(crate) use driver::inside_runtime;
@@ -99,6 +101,37 @@ pub(crate) const ROWS: &[Row] = &[
         layer.handle().start();
         of(layer.layer(Inner), ready)
     }),
+    row("breaker, closed, consecutive", true, || {
+        let policy = circuit_breaker::Policy::consecutive(5).expect("a policy");
+        of(CircuitBreakerLayer::new(policy).layer(Inner), ready)
+    }),
+    row("breaker, closed, count", true, || breaking(ratio())),
+    row("breaker, closed, count, pending once", false, || {
+        let policy = ratio().build().expect("a policy");
+        let service = CircuitBreakerLayer::new(policy).layer(Once);
+        of(service, pending(Waking::Noop))
+    }),
+    row("breaker, closed, time and slow", true, || breaking(slow())),
+    row("breaker, closed, time and slow, tsc", false, || {
+        let setup = Setup::new().with_clock(Clock::tsc());
+        let policy = slow().build().expect("a policy");
+        of(CircuitBreakerLayer::with(policy, setup).layer(Inner), ready)
+    }),
+    row("breaker, open", false, || tripped(Clock::default())),
+    row("breaker, open, tsc", false, || tripped(Clock::tsc())),
+    row("breaker, isolated", false, || {
+        let layer = CircuitBreakerLayer::new(ratio().build().expect("a policy"));
+        layer.handle().set_override(Override::Close);
+        of(layer.layer(Inner), ready)
+    }),
+    row("breaker, 10^4 keys", true, || {
+        let policy = ratio().max_keys(20_000).build().expect("a policy");
+        let by = move |call: &u64| Some(call.wrapping_mul(7_919) % KEYS);
+        of(
+            CircuitBreakerLayer::keyed(policy, key::value(by)).layer(Inner),
+            ready,
+        )
+    }),
     row("stack, admit", true, || of(stacked(Inner), ready)),
     row("stack, refuse", false, closed),
     row("stack, pending once", true, || {
@@ -139,6 +172,34 @@ fn spent() -> Maker {
     let policy = throttle::Policy::builder().rate(1, LONG * 100).burst(2);
     let layer = ThrottleLayer::new(policy.build().expect("a policy"));
     while layer.handle().admit(1).is_ok() {}
+    of(layer.layer(Inner), ready)
+}
+
+fn ratio() -> circuit_breaker::PolicyBuilder {
+    circuit_breaker::Policy::builder()
+        .failure_ratio(Ratio::percent(50))
+        .count_window(100)
+}
+
+fn slow() -> circuit_breaker::PolicyBuilder {
+    circuit_breaker::Policy::builder()
+        .failure_ratio(Ratio::percent(50))
+        .slow_ratio(Ratio::percent(50))
+        .time_window(LONG)
+}
+
+fn breaking(policy: circuit_breaker::PolicyBuilder) -> Maker {
+    let policy = policy.build().expect("a policy");
+    of(CircuitBreakerLayer::new(policy).layer(Inner), ready)
+}
+
+/// Open, and for longer than anybody measures.
+fn tripped(clock: Clock) -> Maker {
+    let policy = circuit_breaker::Policy::builder().consecutive(1);
+    let policy = policy.open_wait(LONG * 1_000).build().expect("a policy");
+    let layer = CircuitBreakerLayer::with(policy, Setup::new().with_clock(clock));
+    let permit = layer.handle().admit().expect("a permit");
+    permit.finish(Outcome::Failure(Failure::Transient));
     of(layer.layer(Inner), ready)
 }
 

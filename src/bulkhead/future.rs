@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
 use super::handle::Permit;
-use crate::classify::{Classify, Outcome, Verdict};
-use crate::kernel::gate::Gate;
-use crate::release::{Admission, Release};
+use crate::classify::Classify;
+use crate::kernel::call::Call;
+use crate::release::Release;
 
 pin_project! {
     /// The future of [`Bulkhead`](super::Bulkhead). Polled again after it has
@@ -19,30 +18,21 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct BulkheadFuture<F, E, R, C> {
         #[pin]
-        gate: Gate<F, E>,
-        // Gone when the call has ended, or was refused.
-        admitted: Option<(Permit, C)>,
-        release: PhantomData<fn() -> R>,
+        call: Call<F, E, Permit, R, C>,
     }
 }
 
 impl<F, E, R, C> BulkheadFuture<F, E, R, C> {
     pub(super) fn refused(error: E) -> Self {
-        Self {
-            gate: Gate::refused(error),
-            admitted: None,
-            release: PhantomData,
-        }
+        let call = Call::refused(error);
+        Self { call }
     }
 
     /// Calls the service under a permit.
     #[inline]
-    pub(super) fn call(mut permit: Permit, classify: C, call: impl FnOnce() -> F) -> Self {
-        Self {
-            gate: Gate::open(permit.through(call)),
-            admitted: Some((permit, classify)),
-            release: PhantomData,
-        }
+    pub(super) fn call(permit: Permit, classify: C, call: impl FnOnce() -> F) -> Self {
+        let call = Call::begin(permit, classify, call);
+        Self { call }
     }
 }
 
@@ -56,38 +46,14 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = match this.admitted {
-            Some((permit, _)) => ready!(permit.through(|| this.gate.poll(cx))),
-            None => ready!(this.gate.poll(cx)),
-        };
-        let Some((mut permit, classify)) = this.admitted.take() else {
-            // Refused: the gate holds an error, never a response.
-            return match result {
-                Err(error) => Poll::Ready(Err(error)),
-                Ok(_) => Poll::Pending,
-            };
-        };
-        Poll::Ready(match result {
-            Ok(response) => {
-                let verdict = permit
-                    .judge(|| classify.classify(Ok(&response)))
-                    .unwrap_or(Verdict::Now(Outcome::Neutral));
-                Ok(R::release(response, permit, classify, verdict))
-            }
-            Err(error) => {
-                permit.finish_with(|| classify.classify(Err(&error)).on_head());
-                Err(error)
-            }
-        })
+        self.project().call.poll(cx)
     }
 }
 
 impl<F, E, R, C> fmt::Debug for BulkheadFuture<F, E, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadFuture")
-            .field("gate", &self.gate)
-            .field("admitted", &self.admitted.is_some())
+            .field("call", &self.call)
             .finish()
     }
 }

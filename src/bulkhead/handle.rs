@@ -13,6 +13,7 @@ use super::state::{State, Token};
 use crate::RejectionKind;
 use crate::classify::Outcome;
 use crate::error::Rejection;
+use crate::kernel::call::Hold;
 use crate::kernel::guard::{Guard, through};
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
@@ -161,16 +162,16 @@ impl Permit {
     pub fn finish(mut self, outcome: Outcome) {
         self.0.finish(outcome);
     }
+}
 
-    /// Runs a part of the call; if it panics, the admission ends as a failure.
+impl Hold for Permit {
     #[inline]
-    pub(super) fn through<R>(&mut self, f: impl FnOnce() -> R) -> R {
+    fn through<R>(&mut self, f: impl FnOnce() -> R) -> R {
         through(&mut self.0, f)
     }
 
-    /// What a classifier says; `None` if it panics.
     #[inline]
-    pub(super) fn judge<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+    fn judge<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
         self.0.state()?.core.contain("classifier", f)
     }
 }

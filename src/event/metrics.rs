@@ -14,6 +14,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_answered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_unanswered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_injected_total` | `layer`, `fault` |
+/// | `keep_<pattern>_transitions_total` | `layer`, `to`, `reason` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -50,6 +51,11 @@ impl Listener for Metrics {
             }
             Event::Injected(fault) => {
                 counter!(name("injected_total"), "layer" => layer, "fault" => *fault).increment(1);
+            }
+            Event::Transition(change) => {
+                let (to, reason) = (change.to.label(), change.reason.label());
+                let name = name("transitions_total");
+                counter!(name, "layer" => layer, "to" => to, "reason" => reason).increment(1);
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {

@@ -8,6 +8,7 @@
 #[cfg(feature = "metrics")]
 mod metrics;
 mod trace;
+mod transition;
 
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 pub use self::trace::Trace;
+pub use self::transition::{CircuitState, Reason, Transition};
 use crate::classify::{Cause, Outcome};
 use crate::error::{LayerId, Rejection};
 
@@ -47,6 +49,8 @@ pub enum Event<'a> {
     Unanswered(Cause),
     /// chaos: a call meets this fault.
     Injected(&'static str),
+    /// A circuit breaker changed its state.
+    Transition(Transition),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

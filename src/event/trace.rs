@@ -2,9 +2,9 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks and
-/// injected faults at `debug`,
-/// updates at `info`, callbacks that panic at `error`, the rest at `trace`.
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks and injected
+/// faults at `debug`, updates and transitions of circuit breakers at `info`,
+/// callbacks that panic at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -38,6 +38,20 @@ impl Listener for Trace {
             Event::Injected(fault) => {
                 tracing::debug!(target: "tower_keep", pattern, name, fault, "injected");
             }
+            Event::Transition(change) => tracing::info!(
+                target: "tower_keep",
+                pattern,
+                name,
+                from = change.from.label(),
+                to = change.to.label(),
+                reason = change.reason.label(),
+                calls = change.calls,
+                failures = change.failures,
+                slow = change.slow,
+                wait = ?change.wait,
+                key = ?change.key,
+                "transition"
+            ),
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

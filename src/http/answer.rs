@@ -38,7 +38,8 @@ fn meaning(rejection: &Rejection) -> Meaning {
         RejectionKind::KeysExhausted | RejectionKind::Full | RejectionKind::QueueTimeout => {
             (StatusCode::SERVICE_UNAVAILABLE, RESOURCE_EXHAUSTED, soon)
         }
-        RejectionKind::NotReadyInTime
+        RejectionKind::Open
+        | RejectionKind::NotReadyInTime
         | RejectionKind::NotReady
         | RejectionKind::NoRuntime
         | RejectionKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, soon),
@@ -151,13 +152,14 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 16] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 17] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 429, 8, false),
         (RejectionKind::BadKey, 400, 3, false),
         (RejectionKind::KeysExhausted, 503, 8, true),
         (RejectionKind::Full, 503, 8, true),
         (RejectionKind::QueueTimeout, 503, 8, true),
+        (RejectionKind::Open, 503, 14, true),
         (RejectionKind::Timeout, 504, 4, false),
         (RejectionKind::DeadlineExceeded, 504, 4, false),
         (RejectionKind::NotReadyInTime, 503, 14, true),

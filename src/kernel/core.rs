@@ -80,13 +80,29 @@ impl Core {
 
     /// Orders it to do this from now on.
     pub fn set_order(&self, order: Override) {
-        self.order.store(order.to_word(), Ordering::Relaxed);
+        self.set_order_word(order.to_word());
+    }
+
+    /// The order as a word: a pattern may know more of them than all do.
+    pub fn order_word(&self) -> u32 {
+        self.order.load(Ordering::Relaxed)
+    }
+
+    /// Orders it by a word.
+    pub fn set_order_word(&self, order: u32) {
+        self.order.store(order, Ordering::Relaxed);
+    }
+
+    /// Whether anybody listens.
+    #[inline]
+    pub fn is_heard(&self) -> bool {
+        !self.listeners.is_empty()
     }
 
     /// Tells the listeners.
     #[inline]
     pub fn tell(&self, event: Event<'_>) {
-        if !self.listeners.is_empty() {
+        if self.is_heard() {
             self.tell_all(&event);
         }
     }

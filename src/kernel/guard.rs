@@ -50,6 +50,12 @@ impl<T: Settle> Guard<T> {
         }
     }
 
+    /// What the admission will be settled with, to add what is learnt on the way.
+    #[inline]
+    pub fn token_mut(&mut self) -> &mut T::Token {
+        &mut self.token
+    }
+
     /// The state that admitted the call, until it has finished.
     #[must_use]
     pub fn state(&self) -> Option<&T> {

@@ -3,6 +3,7 @@
 //! see these; users see them only under the feature `test-util`, without any
 //! promise of stability.
 
+pub mod call;
 pub mod core;
 pub mod counter;
 pub mod gate;
@@ -15,6 +16,8 @@ pub mod keyed;
 pub mod limit;
 pub mod live;
 pub(crate) mod macros;
+#[cfg(feature = "circuit-breaker")]
+pub mod pending;
 #[cfg(feature = "throttle")]
 mod quota;
 pub mod ready;
@@ -24,6 +27,8 @@ pub mod shared;
 pub(crate) mod sync;
 mod wait_queue;
 pub(crate) mod wheel;
+#[cfg(feature = "circuit-breaker")]
+pub mod window;
 
 #[cfg(test)]
 mod tests;

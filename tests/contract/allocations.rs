@@ -8,6 +8,8 @@ use allocation_counter::measure;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{self, ChaosLayer};
+use tower_keep::circuit_breaker::CircuitBreakerLayer;
+use tower_keep::classify::{Failure, Outcome};
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::key;
 use tower_keep::test_util::ManualClock;
@@ -15,7 +17,9 @@ use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{Error, Override, Setup};
 
-use crate::support::cases::{calm, permits, rate, refusals, timeouts};
+use crate::support::cases::{
+    by_count, by_share, by_time_and_slowness, calm, permits, rate, refusals, timeouts,
+};
 
 /// Answers at once.
 #[derive(Debug, Clone)]
@@ -87,16 +91,31 @@ fn exhaust(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
 }
 
+/// Opens it by as many failures as that takes.
+fn fail(handle: tower_keep::circuit_breaker::Handle) {
+    while let Ok(permit) = handle.admit() {
+        permit.finish(Outcome::Failure(Failure::Transient));
+    }
+}
+
+fn isolate(handle: tower_keep::circuit_breaker::Handle) {
+    handle.set_override(Override::Close);
+}
+
 allocates_nothing! {
     timeout_calls: |s| TimeoutLayer::with(timeouts(), s), close;
     shed_calls: |s| BulkheadLayer::with(permits(8), s), occupy;
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
     refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust;
+    breaker_count_calls: |s| CircuitBreakerLayer::with(by_count(), s), fail;
+    breaker_time_calls: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s), fail;
+    breaker_share_calls: |s| CircuitBreakerLayer::with(by_share(), s), isolate;
+    breaker_keyed_calls: |s| CircuitBreakerLayer::keyed_with(by_time_and_slowness(), one_key(), s), isolate;
     wait_calls: |s| ThrottleLayer::with(impatient(1_100), s).waiting(), exhaust_impatient;
     chaos_calls: |s| ChaosLayer::with(chaos::Policy::default(), s), outage;
     chaos_running_calls: calm, outage;
-    fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), isolate;
+    fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), shut;
 }
 
 /// The lowest bound on a wait, so that the waiting kind refuses.
@@ -112,7 +131,7 @@ fn exhaust_impatient(handle: tower_keep::throttle::Handle) {
     handle.update(impatient(1));
 }
 
-fn isolate(handle: fallback::Handle) {
+fn shut(handle: fallback::Handle) {
     handle.set_override(Override::Close);
 }
 

@@ -4,11 +4,12 @@ use http::Request;
 use tower::{Layer, Service};
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{ChaosLayer, Policy};
+use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
-use crate::support::cases::{never_asked, permits, rate, timeouts};
+use crate::support::cases::{by_count, never_asked, permits, rate, timeouts};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -37,6 +38,7 @@ fn futures_stay_small() {
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
         ("fallback", beyond(&fallback()), 120),
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
+        ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),
         ("refuse", beyond(&throttle()), 16),
         ("wait", beyond(&throttle().waiting()), 240 + carried),
     ];

@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use rand::RngExt;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::bulkhead::{BulkheadLayer, Queue};
-use tower_keep::chaos::{self, ChaosLayer};
+use tower_keep::chaos::ChaosLayer;
+use tower_keep::circuit_breaker::CircuitBreakerLayer;
+use tower_keep::classify::{Failure, Outcome};
 use tower_keep::event::{Event, Source};
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, ScriptBody, Seed, drop_at, finish_on};
@@ -14,12 +16,11 @@ use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{AsRejection, Override, RejectionKind, Setup, error::find_rejection};
 
-use crate::support::cases::{Subject, calm, never_asked, permits, rate, refusals, timeouts};
-use crate::support::transcript::transcript;
-use crate::support::watched::Watched;
-use crate::support::{
-    BROKEN, Fail, Inner, call, data, inner, ms, poll_ready, request, response, trailers,
+use crate::support::cases::{
+    Subject, by_count, by_time_and_slowness, calm, never_asked, permits, rate, refusals, timeouts,
 };
+use crate::support::watched::Watched;
+use crate::support::{BROKEN, Fail, Inner, call, data, inner, ms, poll_ready, request, response};
 
 for_all_layers! {
     fault_096_every_admission_has_one_end,
@@ -125,7 +126,7 @@ mod laws {
     }
 }
 
-fn setup(time: &ManualClock) -> Setup {
+pub(crate) fn setup(time: &ManualClock) -> Setup {
     Setup::new().with_clock(time.clock())
 }
 
@@ -181,9 +182,11 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
             let timeout = TimeoutLayer::with(timeouts(), setup(&$time));
             let throttle = ThrottleLayer::with(rate(10_000), setup(&$time));
             let fallback = FallbackLayer::with(refusals(), fallback::by(NO), setup(&$time));
+            let breaker = CircuitBreakerLayer::with(by_time_and_slowness(), setup(&$time));
             let (b, t, f) = (shed.handle(), timeout.handle(), fallback.handle());
+            let c = breaker.handle();
             let chaos = calm(setup(&$time));
-            let parts = (&shed, &timeout, &throttle, &fallback, &chaos);
+            let parts = (&shed, &timeout, &throttle, &fallback, &chaos, &breaker);
             let make = |probe: Inner| {
                 ServiceBuilder::new()$(.layer($layer(parts)))+.service(probe)
             };
@@ -191,6 +194,7 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
                 b.assert_quiet();
                 t.assert_quiet();
                 f.assert_quiet();
+                c.assert_quiet();
             });
         }};
     }
@@ -204,6 +208,7 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
         &'a ThrottleLayer,
         &'a FallbackLayer<fallback::By<No>>,
         &'a ChaosLayer,
+        &'a CircuitBreakerLayer,
     );
     let shed = |p: Parts<'_>| p.0.clone();
     let queue = |p: Parts<'_>| -> BulkheadLayer<Queue> { p.0.clone().queued() };
@@ -213,6 +218,20 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
     let wait = |p: Parts<'_>| p.2.clone().waiting();
     let fall = |p: Parts<'_>| p.3.clone();
     let chaos = |p: Parts<'_>| p.4.clone();
+    let breaker = |p: Parts<'_>| p.5.clone();
+    one!("breaker, shed", time, breaker, shed);
+    one!("breaker, queue", time, breaker, queue);
+    one!("breaker, backpressure", time, breaker, back);
+    one!("breaker, timeout", time, breaker, timeout);
+    one!("breaker, refuse", time, breaker, refuse);
+    one!("breaker, wait", time, breaker, wait);
+    one!("shed, breaker", time, shed, breaker);
+    one!("queue, breaker", time, queue, breaker);
+    one!("backpressure, breaker", time, back, breaker);
+    one!("timeout, breaker", time, timeout, breaker);
+    one!("wait, breaker", time, wait, breaker);
+    one!("breaker, shed, timeout", time, breaker, shed, timeout);
+    one!("breaker, breaker", time, breaker, breaker);
     one!("shed, timeout", time, shed, timeout);
     one!("queue, timeout", time, queue, timeout);
     one!("backpressure, timeout", time, back, timeout);
@@ -308,6 +327,14 @@ fn fault_099_the_cause_is_readable_through_five_layers() {
         ThrottleLayer::with(rate(1), setup(&time)),
         |h: throttle::Handle| h.admit(1).unwrap()
     );
+    let open = refused_by!(
+        CircuitBreakerLayer::with(by_count(), setup(&time)),
+        |h: tower_keep::circuit_breaker::Handle| while let Ok(permit) = h.admit() {
+            permit.finish(Outcome::Failure(Failure::Transient));
+        }
+    );
+    assert_eq!(open.kind(), RejectionKind::Open);
+    assert!(!open.reached_inner() && open.retry_after().is_some());
     assert_eq!(exhausted.kind(), RejectionKind::Throttled);
     assert_eq!(exhausted.retry_after(), Some(ms(1_000)));
     // Through boxes of tower's layers.
@@ -331,66 +358,4 @@ fn fault_099_the_cause_is_readable_through_five_layers() {
         (RejectionKind::Timeout, true)
     );
     assert_eq!(late.layer(), limited.handle().id());
-}
-
-#[test]
-fn fault_100_with_and_without_the_stack_nothing_differs() {
-    let seed = Seed::from_env();
-    let mut random = seed.rng();
-    let time = ManualClock::new();
-    let (mut bare, bare_script, _) = inner(&time);
-    let (probe, script, watch) = inner(&time);
-    let bulkhead = BulkheadLayer::with(permits(4), setup(&time));
-    // All of it goes wrong, once it is started.
-    let everything = chaos::Policy::builder().error(tower_keep::Ratio::ONE);
-    let everything = everything.build().unwrap();
-    let mut full = ServiceBuilder::new()
-        .layer(FallbackLayer::with(refusals(), fallback::by(never_asked), setup(&time)).marked())
-        .layer(ThrottleLayer::with(rate(10_000), setup(&time)).waiting())
-        .layer(bulkhead.clone().queued().until_body_end())
-        .layer(TimeoutLayer::with(timeouts(), setup(&time)))
-        .layer(ChaosLayer::with(everything, setup(&time)))
-        .service(probe);
-    for turn in 0..2_000 {
-        let mut line = match random.random_range(0..5) {
-            0 => Call::error(BROKEN),
-            _ => {
-                let mut body = Vec::new();
-                for _ in 0..random.random_range(0..4) {
-                    body.push(data(["", "one", "two"][random.random_range(0..3)]));
-                    body.push(tower_keep::test_util::BodyStep::Pend(
-                        random.random_range(0..2),
-                    ));
-                }
-                if random.random_ratio(1, 3) {
-                    body.push(trailers());
-                }
-                let status = [200, 204, 301, 404, 429, 500, 503][random.random_range(0..7)];
-                Call::respond(response(&time, status, body))
-            }
-        };
-        line = line.pending(random.random_range(0..3));
-        if random.random_ratio(1, 4) {
-            line = line.after(ms(random.random_range(0..4_999)));
-        }
-        let ready = Ready::Pend(random.random_range(0..3));
-        for script in [&bare_script, &script] {
-            script.then_ready(ready.clone());
-            script.then_call(line.clone());
-        }
-        let start = time.now();
-        let expected = finish_on(&time, async {
-            transcript(call(&mut bare, request("a")).await).await
-        });
-        let took = time.now().saturating_since(start);
-        let start = time.now();
-        let seen = finish_on(&time, async {
-            transcript(call(&mut full, request("a")).await).await
-        });
-        assert!(seen.is_some());
-        assert_eq!(seen, expected, "call {turn}");
-        assert_eq!(time.now().saturating_since(start), took, "it took longer");
-    }
-    watch.assert_quiet();
-    bulkhead.handle().assert_quiet();
 }

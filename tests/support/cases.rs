@@ -6,7 +6,7 @@ use http_body::Body;
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
-use tower_keep::{Setup, bulkhead, chaos, fallback, throttle, timeout};
+use tower_keep::{Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, throttle, timeout};
 
 use super::watched::Watched;
 use super::{Fail, Inner, inner, ms, secs};
@@ -106,6 +106,28 @@ pub(crate) fn rate(permits: u32) -> throttle::Policy {
     policy.max_wait(secs(2)).build().unwrap()
 }
 
+/// Opens after half of at least 100 calls, which no law makes fail.
+pub(crate) fn breaking() -> circuit_breaker::PolicyBuilder {
+    circuit_breaker::Policy::builder()
+        .failure_ratio(Ratio::percent(50))
+        .count_window(200)
+        .minimum_calls(100)
+}
+
+pub(crate) fn by_count() -> circuit_breaker::Policy {
+    breaking().build().unwrap()
+}
+
+pub(crate) fn by_time_and_slowness() -> circuit_breaker::Policy {
+    let policy = breaking().time_window(secs(10)).slow_ratio(Ratio::ONE);
+    policy.slow_threshold(secs(1)).build().unwrap()
+}
+
+pub(crate) fn by_share() -> circuit_breaker::Policy {
+    let policy = breaking().kind(circuit_breaker::Kind::ClientThrottle);
+    policy.build().unwrap()
+}
+
 pub(crate) fn by_header() -> tower_keep::key::HeaderKey {
     tower_keep::key::header(http::HeaderName::from_static("x-key"))
 }
@@ -136,9 +158,11 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                by_header, calm, never_asked, permits, rate, refusals, routes, timeouts
+                by_count, by_header, by_share, by_time_and_slowness, calm, never_asked, permits,
+                rate, refusals, routes, timeouts,
             };
             use tower_keep::bulkhead::BulkheadLayer;
+            use tower_keep::circuit_breaker::CircuitBreakerLayer;
             use tower_keep::fallback::{self, FallbackLayer};
             use tower_keep::throttle::ThrottleLayer;
             use tower_keep::timeout::TimeoutLayer;
@@ -155,6 +179,13 @@ macro_rules! for_all_layers {
                 refuse: |s| ThrottleLayer::with(rate(10_000), s);
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
                 wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
+                breaker_count: |s| CircuitBreakerLayer::with(by_count(), s);
+                breaker_time: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
+                breaker_share: |s| CircuitBreakerLayer::with(by_share(), s);
+                breaker_body:
+                    |s| CircuitBreakerLayer::with(by_time_and_slowness(), s).until_body_end();
+                breaker_keyed:
+                    |s| CircuitBreakerLayer::keyed_with(by_time_and_slowness(), by_header(), s);
                 wait_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s).waiting();
                 fallback: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s);
                 fallback_http:

@@ -20,12 +20,16 @@ mod limit_threads;
 mod live;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod model;
+#[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
+mod pending;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod quota;
 #[cfg(not(keep_loom))]
 mod shared;
 #[cfg(not(keep_loom))]
 mod wheel;
+#[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
+mod window;
 
 #[cfg(all(keep_loom, feature = "throttle"))]
 mod loom_gcra;
@@ -33,6 +37,8 @@ mod loom_gcra;
 mod loom_keyed;
 #[cfg(keep_loom)]
 mod loom_limit;
+#[cfg(all(keep_loom, feature = "circuit-breaker"))]
+mod loom_pending;
 #[cfg(keep_loom)]
 mod loom_small;
 #[cfg(keep_loom)]

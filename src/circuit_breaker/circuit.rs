@@ -1,0 +1,318 @@
+//! One circuit: the breaker of everything, or of one key.
+//!
+//! A good call through a closed circuit reads a word on its way in, and on its
+//! way out counts on its thread's own stripe. Everything else takes the lock of
+//! [`Phases`].
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::ends::Ticket;
+use super::keys::Uses;
+use super::locked::Cold;
+use super::mode::Mode;
+use super::odds::{self, Odds};
+use super::phases::Phases;
+use super::policy::Policy;
+use super::state::Common;
+use super::word::Word;
+use crate::clock::{Tick, nanos};
+use crate::error::{Rejection, RejectionKind};
+use crate::kernel::counter::Counters;
+use crate::kernel::live::Live;
+use crate::kernel::pending::{Pending, Place};
+use crate::kernel::shared::pooled;
+use crate::kernel::sync::{AtomicU32, AtomicU64, Mutex, Ordering, stripes};
+use crate::key::KeyId;
+
+/// Good ends by the bank they count in, then those that count in none.
+pub(super) const SUCCESS: usize = 0;
+pub(super) const SUCCESS_APART: usize = 2;
+pub(super) const ADMITTED: usize = 3;
+pub(super) const FAILED: usize = 4;
+pub(super) const NEUTRAL: usize = 5;
+pub(super) const CANCELLED: usize = 6;
+pub(super) const REJECTED: usize = 7;
+pub(super) const BYPASSED: usize = 8;
+pub(super) const LATE: usize = 9;
+pub(super) const TRIPS: usize = 10;
+pub(super) const LEFT_CLOSED: usize = 11;
+pub(super) const CLOSED: usize = 12;
+/// Calls that were dropped and count as failures.
+pub(super) const DROPPED: usize = 13;
+pub(super) type Counts = Counters<16>;
+
+/// The sum of all good ends.
+pub(super) fn succeeded(counters: &Counts) -> u64 {
+    (SUCCESS..=SUCCESS_APART)
+        .map(|which| counters.sum(which))
+        .sum()
+}
+
+#[derive(Debug)]
+pub(super) struct Circuit {
+    pub(super) common: Arc<Common>,
+    pub(super) word: AtomicU64,
+    /// Until when an open or half-open circuit refuses everything.
+    pub(super) refuses_until: AtomicU64,
+    /// Until when a good end needs no decision.
+    pub(super) quiet_until: AtomicU64,
+    pub(super) slow_threshold: AtomicU64,
+    /// When calls that have not ended are looked at again.
+    pub(super) sweep_at: AtomicU64,
+    /// What the share of a kind that refuses one is calculated from.
+    pub(super) odds: Live<8>,
+    pub(super) counters: Counts,
+    pub(super) pending: OnceLock<Pending>,
+    pub(super) cold: Mutex<Cold>,
+    pub(super) uses: Uses,
+    /// Which policy of the layer it follows.
+    pub(super) version: AtomicU32,
+}
+
+pooled!(Circuit);
+
+/// What an admission gives back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Token {
+    /// [`Tick::MAX`]: not read.
+    pub(super) start: Tick,
+    pub(super) ticket: Ticket,
+    /// Where it is counted while it is under way.
+    pub(super) place: Option<Place>,
+}
+
+/// In the place of a probe's number: whatever this call does says nothing.
+pub(super) const OUTSIDE: u32 = u32::MAX;
+
+impl Token {
+    fn new(ticket: Ticket, start: Tick) -> Self {
+        Self {
+            start,
+            ticket,
+            place: None,
+        }
+    }
+
+    #[inline]
+    fn plain(word: Word, start: Tick) -> Self {
+        let ticket = Ticket {
+            generation: word.generation(),
+            probe: 0,
+        };
+        Self::new(ticket, start)
+    }
+}
+
+impl Circuit {
+    pub(super) fn new(common: &Arc<Common>, policy: Policy, key: Option<KeyId>, now: Tick) -> Self {
+        let circuit = Self {
+            common: Arc::clone(common),
+            word: AtomicU64::new(0),
+            refuses_until: AtomicU64::new(0),
+            quiet_until: AtomicU64::new(0),
+            slow_threshold: AtomicU64::new(0),
+            sweep_at: AtomicU64::new(0),
+            odds: Live::new([0; 8]),
+            // There are many circuits with keys, and each is used by few threads.
+            counters: Counters::with_owned(if key.is_some() { 0 } else { stripes() }),
+            pending: OnceLock::new(),
+            cold: Mutex::new(Cold {
+                phases: Phases::new(policy, key, now),
+                past: None,
+            }),
+            uses: Uses::new(key.is_some()),
+            version: AtomicU32::new(common.version()),
+        };
+        circuit.publish(&mut circuit.cold.lock(), now);
+        circuit
+    }
+
+    /// Counts for the circuit, and for the layer if there are more of them.
+    #[inline]
+    pub(super) fn count(&self, which: usize) {
+        self.counters.add(which, 1);
+        if let Some(totals) = &self.common.totals {
+            totals.add(which, 1);
+        }
+    }
+
+    #[inline]
+    pub(super) fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        self.common.core.clock().now()
+    }
+
+    /// One more call through a circuit whose word is simple.
+    #[inline]
+    pub(super) fn begin(&self, word: Word) -> Token {
+        self.counters.add(ADMITTED, 1);
+        Token::plain(word, Tick::MAX)
+    }
+
+    /// One more call. `now` may be left out if the word does not want it.
+    #[inline]
+    pub(super) fn admit(&self, word: Word, now: Option<Tick>) -> Result<Token, Rejection> {
+        if !word.is_plain() || self.common.core.is_overruled() {
+            return self.admit_otherwise(now);
+        }
+        let start = now.filter(|_| word.is_timed()).unwrap_or(Tick::MAX);
+        if self.finds_overdue(start) {
+            return self.admit_otherwise(now);
+        }
+        self.count(ADMITTED);
+        Ok(Token::plain(word, start))
+    }
+
+    /// Looks for calls that should have ended, if it is time for that; whether they
+    /// have changed anything. A `now` that was not read is the end of time.
+    #[inline]
+    fn finds_overdue(&self, now: Tick) -> bool {
+        let due = now.as_nanos() >= self.sweep_at.load(Ordering::Relaxed);
+        due && now != Tick::MAX && {
+            self.sweep(now);
+            !self.word().is_plain()
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admit_otherwise(&self, now: Option<Tick>) -> Result<Token, Rejection> {
+        let now = now.unwrap_or_else(|| self.now());
+        let mode = self.common.mode();
+        match mode {
+            Mode::ForcedOpen => return Err(self.reject(RejectionKind::Closed, None)),
+            Mode::Disabled => return Ok(self.outside()),
+            Mode::ForcedClosed if !self.word().is_closed() => {
+                self.with(now, |phases| phases.reset(now));
+            }
+            _ => {}
+        }
+        if self.word().is_plain() && self.word().is_timed() {
+            self.finds_overdue(now);
+        }
+        let word = self.word();
+        let shut_until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
+        let asked = if word.is_share() {
+            self.draw(word, now)
+        } else if now < shut_until {
+            Err(Some(shut_until.saturating_since(now)))
+        } else if word.is_plain() {
+            Ok(Token::plain(word, now))
+        } else {
+            let ticket = self.with(now, |phases| phases.admit(now));
+            ticket.map(|ticket| Token::new(ticket, now)).map_err(Some)
+        };
+        match asked {
+            Ok(token) => {
+                self.count(ADMITTED);
+                Ok(token)
+            }
+            Err(_) if matches!(mode, Mode::Dark | Mode::ForcedClosed) => {
+                self.count(BYPASSED);
+                Ok(self.outside())
+            }
+            Err(wait) => Err(self.reject(RejectionKind::Open, wait)),
+        }
+    }
+
+    /// Draws whether a request is in the share that is refused.
+    fn draw(&self, word: Word, now: Tick) -> Result<Token, Option<Duration>> {
+        if now.as_nanos() >= self.quiet_until.load(Ordering::Acquire) {
+            self.publish(&mut self.cold.lock(), now);
+        }
+        let share = self.refused_share();
+        if share > 0.0 && rand::random::<f64>() < share {
+            return Err(None);
+        }
+        Ok(Token::plain(word, Tick::MAX))
+    }
+
+    /// The share of requests that is refused now.
+    pub(super) fn refused_share(&self) -> f64 {
+        if !self.word().is_share() {
+            return 0.0;
+        }
+        let words = self.odds.load();
+        let odds = Odds::from_words(&words);
+        odds.share(odds::all(&words, self.sums(&odds)))
+    }
+
+    /// A call that the circuit does not look at.
+    fn outside(&self) -> Token {
+        self.count(ADMITTED);
+        let ticket = Ticket {
+            generation: 0,
+            probe: OUTSIDE,
+        };
+        Token::new(ticket, Tick::MAX)
+    }
+
+    #[cold]
+    pub(super) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Rejection {
+        self.count(REJECTED);
+        let core = &self.common.core;
+        let rejection = Rejection::before(kind, core.id());
+        core.reject(match wait {
+            Some(wait) => rejection.with_wait(nanos(wait)),
+            None => rejection,
+        })
+    }
+
+    /// Every request is refused, as far as one can tell without a clock.
+    #[inline]
+    pub(super) fn seems_shut(&self) -> bool {
+        match self.common.mode() {
+            Mode::ForcedOpen => true,
+            Mode::Normal => self.refuses_until.load(Ordering::Relaxed) != 0,
+            _ => false,
+        }
+    }
+
+    /// Every request is refused at `now`. If not, it does not seem so any more.
+    pub(super) fn is_shut(&self, now: Tick) -> bool {
+        let until = self.refuses_until.load(Ordering::Acquire);
+        if until != 0 && until <= now.as_nanos() {
+            let (then, now) = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.refuses_until.compare_exchange(until, 0, then, now);
+        }
+        self.seems_shut()
+    }
+
+    /// The call is not ready.
+    #[inline]
+    pub(super) fn pend(&self, token: &mut Token) {
+        if token.place.is_none() && token.ticket.probe == 0 {
+            self.pend_first(token);
+        }
+    }
+
+    #[inline(never)]
+    fn pend_first(&self, token: &mut Token) {
+        let word = self.word();
+        if token.start == Tick::MAX {
+            if word.judges_by_age() {
+                token.start = self.now();
+            }
+            return;
+        }
+        if !word.is_timed() || !self.is_current(token) {
+            return;
+        }
+        let Some(pending) = self.pending.get() else {
+            return;
+        };
+        let limit = self.slow_threshold.load(Ordering::Relaxed);
+        let place = pending.enter(token.start, limit, token.ticket.generation);
+        // It may have opened in between; then this call is none of its business.
+        token.place = place.filter(|place| self.is_current(token) || !pending.leave(*place));
+    }
+
+    fn is_current(&self, token: &Token) -> bool {
+        let word = self.word();
+        word.is_closed() && word.generation() == token.ticket.generation
+    }
+}

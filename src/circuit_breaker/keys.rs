@@ -1,0 +1,183 @@
+//! The circuits of a keyed breaker.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::circuit::Circuit;
+use super::policy::Policy;
+use super::state::Common;
+use crate::clock::Tick;
+use crate::error::Rejection;
+use crate::kernel::guard::Guard;
+use crate::kernel::keyed::{Evict, Keyed};
+use crate::kernel::shared::{Shared, lend};
+use crate::kernel::sync::{AtomicU64, Ordering};
+use crate::key::{KeyId, KeySpace};
+
+/// Who uses a circuit: how many there are, how often somebody came, and whether
+/// the circuit was given up. It can be given up only if nobody uses it, and
+/// nobody has since that was decided.
+#[derive(Debug)]
+pub(super) struct Uses {
+    word: Option<AtomicU64>,
+}
+
+const DEAD: u64 = 1 << 63;
+const USERS: u64 = (1 << 32) - 1;
+const ARRIVAL: u64 = 1 << 32;
+
+impl Uses {
+    /// Nobody; uncounted, it lives as long as its layer.
+    pub(super) fn new(counted: bool) -> Self {
+        Self {
+            word: counted.then(|| AtomicU64::new(0)),
+        }
+    }
+
+    pub(super) fn are_counted(&self) -> bool {
+        self.word.is_some()
+    }
+
+    /// One more; `false` if it was given up.
+    pub(super) fn enter(&self) -> bool {
+        let Some(word) = &self.word else {
+            return true;
+        };
+        let enter = |uses: u64| {
+            let arrived = (uses + 1).wrapping_add(ARRIVAL) & !DEAD;
+            (uses & DEAD == 0).then_some(arrived)
+        };
+        word.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
+            .is_ok()
+    }
+
+    #[inline]
+    pub(super) fn leave(&self) {
+        if let Some(word) = &self.word {
+            word.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Gives it up if nobody uses it and `idle` says so.
+    pub(super) fn retire(&self, idle: impl FnOnce() -> bool) -> bool {
+        let Some(word) = &self.word else {
+            return false;
+        };
+        let uses = word.load(Ordering::Acquire);
+        if uses & DEAD != 0 {
+            return true;
+        }
+        uses & USERS == 0
+            && idle()
+            && word
+                .compare_exchange(uses, DEAD, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) space: KeySpace,
+    pub(super) map: Keyed<Slot>,
+    /// The policies of keys that have their own.
+    own: Mutex<HashMap<KeyId, Policy>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot(Arc<Circuit>);
+
+impl Evict for Slot {
+    fn try_retire(&self, now: Tick) -> bool {
+        self.0.uses.retire(|| self.0.is_idle(now))
+    }
+}
+
+/// Somebody who uses a circuit, and does not let it go.
+#[derive(Debug)]
+pub(super) struct User {
+    circuit: Shared<Circuit>,
+    /// Whether the use is still this one's to end.
+    uses: bool,
+}
+
+impl User {
+    fn of(circuit: Arc<Circuit>) -> Self {
+        Self {
+            circuit: Shared::from_arc(circuit),
+            uses: true,
+        }
+    }
+
+    /// One more call, that leaves the circuit with its end.
+    pub(super) fn admit(mut self, now: Tick) -> Result<Guard<Circuit>, Rejection> {
+        let token = self.circuit.admit(self.circuit.word(), Some(now))?;
+        self.uses = false;
+        Ok(Guard::new(&self.circuit, token))
+    }
+}
+
+impl Deref for User {
+    type Target = Circuit;
+
+    fn deref(&self) -> &Circuit {
+        &self.circuit
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        if self.uses {
+            self.circuit.uses.leave();
+        }
+    }
+}
+
+impl Keys {
+    pub(super) fn new(cap: usize) -> Self {
+        Self {
+            space: KeySpace::new(),
+            map: Keyed::new(cap),
+            own: Mutex::default(),
+        }
+    }
+
+    /// The circuit of a key, made if need be; `None` if there is no room for it.
+    pub(super) fn user(&self, common: &Arc<Common>, key: KeyId, now: Tick) -> Option<User> {
+        let make = || {
+            let policy = self.policy_of(key).unwrap_or_else(|| common.policy());
+            Slot(Arc::new(Circuit::new(common, policy, Some(key), now)))
+        };
+        let enter = |slot: &Slot| slot.0.uses.enter().then(|| lend(&slot.0));
+        let circuit = self.map.with(key, now, make, enter).ok()?;
+        let user = User::of(circuit);
+        if user.is_behind() {
+            user.update(self.policy_of(key).unwrap_or_else(|| common.policy()));
+        }
+        Some(user)
+    }
+
+    /// The circuit of a key that has one.
+    pub(super) fn find(&self, key: KeyId) -> Option<User> {
+        let enter = |slot: &Slot| slot.0.uses.enter().then(|| lend(&slot.0));
+        self.map.get(key, enter).flatten().map(User::of)
+    }
+
+    fn policy_of(&self, key: KeyId) -> Option<Policy> {
+        self.own.lock().get(&key).copied()
+    }
+
+    /// Gives a key its own policy, or takes it back; `false` if as many keys as
+    /// there can be have one.
+    pub(super) fn set_own(&self, key: KeyId, policy: Option<Policy>) -> bool {
+        let mut own = self.own.lock();
+        match policy {
+            None => drop(own.remove(&key)),
+            Some(_) if own.len() >= self.map.cap() && !own.contains_key(&key) => return false,
+            Some(policy) => drop(own.insert(key, policy)),
+        }
+        true
+    }
+}

@@ -1,0 +1,172 @@
+//! Calls in flight, counted by the time at which they began: so those that have
+//! been under way for too long are found without a list of calls.
+//!
+//! A slice holds the calls that began within one sixteenth of the limit. Each
+//! is one word per stripe: the number of the slice, and how many of its calls
+//! are still there. Whoever sweeps an old slice takes all of them at once; a call
+//! that ends later sees that its slice has changed, so each is taken by its own
+//! end or by a sweep, never by both.
+
+use std::num::NonZeroU16;
+
+use super::sync::{AtomicU64, Ordering, Padded, ids};
+use crate::clock::Tick;
+
+/// Slices per limit, and places for them: those of two limits.
+const PER_LIMIT: u64 = 16;
+const PLACES: usize = 32;
+/// A word: how many calls; the tag of their slice; whether it was swept, after
+/// which nobody can join it.
+const COUNT_BITS: u32 = 20;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const TAG_BITS: u32 = 43;
+const SWEPT: u64 = 1 << 63;
+
+type Stripe = Padded<[AtomicU64; PLACES]>;
+
+/// The calls that are under way.
+#[derive(Debug)]
+pub struct Pending {
+    stripes: Box<[Stripe]>,
+}
+
+/// Where a call was entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from 1.
+    stripe: NonZeroU16,
+    index: u16,
+    /// The low bits of the slice's tag.
+    slice: u32,
+}
+
+/// The width of a slice, for a limit in nanoseconds.
+#[must_use]
+pub fn width(limit: u64) -> u64 {
+    (limit / PER_LIMIT).max(1)
+}
+
+/// Low bits of a tag that tell one epoch of calls from the next.
+const EPOCHS: u64 = 0b111;
+
+/// The number of a slice as it is kept, with its epoch. It wraps after 2³⁶ limits.
+fn tag(slice: u64, epoch: u32) -> u64 {
+    let tag = (slice << EPOCHS.count_ones()) | (u64::from(epoch) & EPOCHS);
+    tag & ((1 << TAG_BITS) - 1)
+}
+
+fn tag_of(word: u64) -> u64 {
+    (word & !SWEPT) >> COUNT_BITS
+}
+
+/// Enough of a tag to know a slice again.
+#[allow(clippy::cast_possible_truncation)] // that is its purpose
+fn low(tag: u64) -> u32 {
+    tag as u32
+}
+
+impl Pending {
+    /// Nobody, over so many stripes (0 counts as 1).
+    #[must_use]
+    pub fn new(stripes: usize) -> Self {
+        let stripe = || Padded(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self {
+            stripes: std::iter::repeat_with(stripe)
+                .take(stripes.max(1))
+                .collect(),
+        }
+    }
+
+    /// Enters a call that began at `start`; `None` if there is no place for it:
+    /// then nothing but its end will count. Calls of the next `epoch` can come as
+    /// soon as those of the last were [cleared](Self::clear).
+    #[must_use]
+    pub fn enter(&self, start: Tick, limit: u64, epoch: u32) -> Option<Place> {
+        self.enter_from(ids::thread_index() as usize, start, limit, epoch)
+    }
+
+    /// As [`enter`](Self::enter), for a thread whose number the caller knows.
+    #[must_use]
+    pub fn enter_from(&self, thread: usize, start: Tick, limit: u64, epoch: u32) -> Option<Place> {
+        let slice = start.as_nanos() / width(limit);
+        let at = thread % self.stripes.len();
+        let stripe = NonZeroU16::new(u16::try_from(at + 1).ok()?)?;
+        let index = usize::try_from(slice % PLACES as u64).unwrap_or(0);
+        let mine = tag(slice, epoch);
+        let join = |word: u64| match (tag_of(word) == mine, word & COUNT) {
+            (true, COUNT) => None,
+            (true, _) => (word & SWEPT == 0).then(|| word + 1),
+            // Not swept yet, or of a clock that has gone back.
+            (false, 1..) => None,
+            (false, 0) => Some(mine << COUNT_BITS | 1),
+        };
+        self.stripes[at].0[index]
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, join)
+            .ok()?;
+        Some(Place {
+            stripe,
+            index: u16::try_from(index).ok()?,
+            slice: low(mine),
+        })
+    }
+
+    /// Takes a call out; `false` if a sweep has taken it before.
+    #[must_use]
+    pub fn leave(&self, place: Place) -> bool {
+        let leave =
+            |word: u64| (low(tag_of(word)) == place.slice && word & COUNT > 0).then(|| word - 1);
+        self.stripes[usize::from(place.stripe.get()) - 1].0[usize::from(place.index)]
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, leave)
+            .is_ok()
+    }
+
+    /// Takes all calls whose whole slice began at least `limit` before `now`, and
+    /// says how many there were.
+    #[must_use]
+    pub fn sweep(&self, now: Tick, limit: u64) -> u64 {
+        self.take_where(|tag, index| is_old(tag, index, now.as_nanos(), limit))
+    }
+
+    /// Takes all calls there are.
+    pub fn clear(&self) {
+        self.take_where(|_, _| true);
+    }
+
+    fn take_where(&self, old: impl Fn(u64, usize) -> bool) -> u64 {
+        let mut taken = 0;
+        for stripe in &self.stripes {
+            for (index, place) in stripe.0.iter().enumerate() {
+                let word = place.load(Ordering::Acquire);
+                if word & COUNT > 0 && old(tag_of(word), index) {
+                    taken += take(place, tag_of(word));
+                }
+            }
+        }
+        taken
+    }
+}
+
+/// Empties a place, unless it has changed hands.
+fn take(place: &AtomicU64, tag: u64) -> u64 {
+    let empty = |word: u64| (tag_of(word) == tag).then_some((word & !COUNT) | SWEPT);
+    match place.fetch_update(Ordering::AcqRel, Ordering::Acquire, empty) {
+        Ok(word) => word & COUNT,
+        Err(_) => 0,
+    }
+}
+
+/// Whether the slice in this place ended at least `limit` before `now`.
+fn is_old(kept: u64, index: usize, now: u64, limit: u64) -> bool {
+    let (width, places) = (width(limit), PLACES as u64);
+    let current = now / width;
+    // The latest slice that has this place.
+    let back = (current % places + places - index as u64) % places;
+    let latest = current.saturating_sub(back);
+    let ahead = tag(latest, 0).wrapping_sub(kept & !EPOCHS);
+    match (ahead << (64 - TAG_BITS)).cast_signed() {
+        // Of a clock that has gone back.
+        ..0 => false,
+        0 => (latest + 1).saturating_mul(width).saturating_add(limit) <= now,
+        1.. => true,
+    }
+}

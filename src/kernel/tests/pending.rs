@@ -1,0 +1,99 @@
+//! Calls under way against a list of them.
+
+use proptest::prelude::*;
+
+use crate::clock::Tick;
+use crate::kernel::pending::{Pending, width};
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Enter,
+    Leave(usize),
+    Sweep,
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Enter),
+        3 => (0..50_usize).prop_map(Step::Leave),
+        1 => Just(Step::Sweep),
+        3 => (0..400_u64).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 1..300)
+}
+
+proptest! {
+    /// As long as somebody sweeps once in a slice, as an admission does.
+    #[test]
+    fn a_sweep_takes_those_of_old_slices(
+        limit in 1..3_000_u64,
+        stripes in 1..4_usize,
+        steps in steps(),
+        start in prop_oneof![Just(0), 0..u64::MAX / 2],
+    ) {
+        let pending = Pending::new(stripes);
+        let (mut now, mut list) = (start, Vec::new());
+        for (thread, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Enter => {
+                    pending_sweep(&pending, now, limit, &mut list)?;
+                    let place = pending.enter_from(thread, Tick::from_nanos(now), limit, 1);
+                    prop_assert!(place.is_some(), "there is always room");
+                    list.push((now, place, false));
+                }
+                Step::Leave(at) if !list.is_empty() => {
+                    let (_, place, swept) = list.swap_remove(at % list.len());
+                    prop_assert_eq!(place.map(|place| pending.leave(place)), Some(!swept));
+                }
+                Step::Leave(_) => {}
+                Step::Sweep => pending_sweep(&pending, now, limit, &mut list)?,
+                Step::Pass(by) => now += by,
+            }
+        }
+    }
+}
+
+type Call = (u64, Option<crate::kernel::pending::Place>, bool);
+
+fn pending_sweep(
+    pending: &Pending,
+    now: u64,
+    limit: u64,
+    list: &mut [Call],
+) -> Result<(), TestCaseError> {
+    let width = width(limit);
+    let mut expected = 0;
+    for (start, _, swept) in list {
+        let old = (*start / width + 1) * width + limit <= now;
+        expected += u64::from(old && !*swept);
+        *swept |= old;
+    }
+    prop_assert_eq!(pending.sweep(Tick::from_nanos(now), limit), expected);
+    Ok(())
+}
+
+/// A clock that goes far back, or far ahead, makes nobody old who is not.
+#[test]
+fn a_clock_that_goes_back_makes_nobody_old() {
+    let pending = Pending::new(1);
+    let at = Tick::from_nanos;
+    let hour = 3_600_000_000_000;
+    let place = pending.enter_from(0, at(2 * hour), 1_000, 0).unwrap();
+    assert_eq!(pending.sweep(at(hour), 1_000), 0);
+    assert_eq!(pending.sweep(at(0), 1_000), 0);
+    assert_eq!(pending.sweep(at(9 * hour), 1_000), 1);
+    assert!(!pending.leave(place));
+}
+
+/// The calls of one epoch do not keep those of the next from their places.
+#[test]
+fn epochs_follow_each_other_at_once() {
+    let pending = Pending::new(1);
+    let start = Tick::from_nanos(1_000);
+    let old = pending.enter_from(0, start, 160, 4).unwrap();
+    pending.clear();
+    let new = pending.enter_from(0, start, 160, 5).unwrap();
+    assert!(!pending.leave(old));
+    assert!(pending.leave(new));
+}

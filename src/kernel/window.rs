@@ -1,0 +1,268 @@
+//! Counts of the calls that ended lately: among the last so many, and within
+//! the last so much time. Both have fixed memory, and take steps that do not
+//! depend on the traffic.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::{Tick, nanos};
+
+/// Calls in a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Counts {
+    /// Calls that ended, or were counted as slow before their end.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Those that were slow, whatever their outcome.
+    pub slow: u64,
+}
+
+/// The way a call was bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bad {
+    /// It failed.
+    pub failed: bool,
+    /// It was slow.
+    pub slow: bool,
+}
+
+impl Counts {
+    /// So many good calls.
+    #[must_use]
+    pub fn good(calls: u64) -> Self {
+        Self {
+            calls,
+            ..Self::default()
+        }
+    }
+
+    /// A bad call; `again`: of a call that has been counted already.
+    #[must_use]
+    pub fn bad(bad: Bad, again: bool) -> Self {
+        Self {
+            calls: u64::from(!again),
+            failures: bad.failed.into(),
+            slow: bad.slow.into(),
+        }
+    }
+}
+
+/// What a [`TimeWindow`] adds up.
+pub trait Sum: Copy + Default {
+    /// Adds.
+    fn add(&mut self, other: Self);
+    /// Takes off what was added before.
+    fn sub(&mut self, other: Self);
+}
+
+impl Sum for Counts {
+    fn add(&mut self, other: Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.slow = self.slow.saturating_add(other.slow);
+    }
+
+    fn sub(&mut self, other: Self) {
+        self.calls = self.calls.saturating_sub(other.calls);
+        self.failures = self.failures.saturating_sub(other.failures);
+        self.slow = self.slow.saturating_sub(other.slow);
+    }
+}
+
+impl<const N: usize> Sum for [u64; N]
+where
+    Self: Default,
+{
+    fn add(&mut self, other: Self) {
+        for (mine, other) in self.iter_mut().zip(other) {
+            *mine = mine.saturating_add(other);
+        }
+    }
+
+    fn sub(&mut self, other: Self) {
+        for (mine, other) in self.iter_mut().zip(other) {
+            *mine = mine.saturating_sub(other);
+        }
+    }
+}
+
+/// The last `size` calls. Good ones are told as a number and cost nothing; of
+/// bad ones it keeps which in the sequence of all they were.
+#[derive(Debug)]
+pub struct CountWindow {
+    size: u64,
+    total: u64,
+    bads: VecDeque<(u64, Bad)>,
+    failures: u64,
+    slow: u64,
+}
+
+impl CountWindow {
+    /// No calls yet.
+    #[must_use]
+    pub fn new(size: u32) -> Self {
+        Self {
+            size: size.max(1).into(),
+            total: 0,
+            bads: VecDeque::with_capacity(size.max(1) as usize),
+            failures: 0,
+            slow: 0,
+        }
+    }
+
+    /// So many calls without fault.
+    pub fn good(&mut self, calls: u64) {
+        self.total = self.total.saturating_add(calls);
+        let past = self.total.saturating_sub(self.size);
+        while self.bads.front().is_some_and(|&(number, _)| number <= past) {
+            self.forget_oldest();
+        }
+    }
+
+    /// A call with a fault, or one more fault of a call counted before
+    /// (`again`).
+    pub fn bad(&mut self, bad: Bad, again: bool) {
+        self.good(u64::from(!again));
+        if self.total == 0 {
+            // The call was counted in another window.
+            return;
+        }
+        if self.bads.len() as u64 >= self.size {
+            self.forget_oldest();
+        }
+        self.failures += u64::from(bad.failed);
+        self.slow += u64::from(bad.slow);
+        self.bads.push_back((self.total, bad));
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, bad)) = self.bads.pop_front() {
+            self.failures -= u64::from(bad.failed);
+            self.slow -= u64::from(bad.slow);
+        }
+    }
+
+    /// Most calls in the window.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What is in the window.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            calls: self.total.min(self.size),
+            failures: self.failures,
+            slow: self.slow,
+        }
+    }
+
+    /// Another size: what is known of the last calls is kept.
+    pub fn resize(&mut self, size: u32) {
+        let known = self.total.min(self.size);
+        let mut resized = Self::new(size);
+        let mut bads = std::mem::take(&mut self.bads);
+        // Numbers begin anew, so that calls that were forgotten stay unknown.
+        let shift = self.total - known;
+        let mut told = 0;
+        for (number, bad) in bads.drain(..) {
+            let number = number.saturating_sub(shift);
+            resized.good(number.saturating_sub(told));
+            told = told.max(number);
+            resized.bad(bad, true);
+        }
+        resized.good(known.saturating_sub(told));
+        *self = resized;
+    }
+}
+
+/// The last `span` of time, in slots of equal width: the current one, which is
+/// not over, and those before it.
+#[derive(Debug)]
+pub struct TimeWindow<T = Counts> {
+    width: u64,
+    /// The number of the current slot since the beginning of time.
+    current: u64,
+    slots: Box<[T]>,
+    sum: T,
+}
+
+impl<T: Sum> TimeWindow<T> {
+    /// Nothing yet, at `now`.
+    #[must_use]
+    pub fn new(span: Duration, slots: usize, now: Tick) -> Self {
+        let slots = slots.max(1);
+        let width = nanos(span).div_ceil(slots as u64).max(1);
+        Self {
+            width,
+            current: now.as_nanos() / width,
+            slots: vec![T::default(); slots].into(),
+            sum: T::default(),
+        }
+    }
+
+    /// When the current slot ends.
+    #[must_use]
+    pub fn slot_end(&self) -> Tick {
+        Tick::from_nanos(self.current.saturating_add(1).saturating_mul(self.width))
+    }
+
+    /// How many slots end until `now`.
+    #[must_use]
+    pub fn slots_until(&self, now: Tick) -> u64 {
+        (now.as_nanos() / self.width).saturating_sub(self.current)
+    }
+
+    fn slot(&mut self, number: u64) -> &mut T {
+        let slots = self.slots.len() as u64;
+        let at = usize::try_from(number % slots).unwrap_or(0);
+        &mut self.slots[at]
+    }
+
+    /// Moves on to `now`, never back.
+    pub fn advance(&mut self, now: Tick) {
+        let steps = self.slots_until(now);
+        let target = self.current + steps;
+        if steps >= self.slots.len() as u64 {
+            self.slots.fill(T::default());
+            self.sum = T::default();
+            self.current = target;
+            return;
+        }
+        for step in 1..=steps {
+            let old = std::mem::take(self.slot(self.current + step));
+            self.sum.sub(old);
+        }
+        self.current = target;
+    }
+
+    /// Counts in the current slot.
+    pub fn add(&mut self, counts: T) {
+        self.slot(self.current).add(counts);
+        self.sum.add(counts);
+    }
+
+    /// What is in the window.
+    #[must_use]
+    pub fn counts(&self) -> T {
+        self.sum
+    }
+
+    /// Another span: what it still covers is kept, at most a slot too long.
+    pub fn resize(&mut self, span: Duration, slots: usize) {
+        let (width, current) = (self.width, self.current);
+        let end =
+            |number: u64| Tick::from_nanos(number.saturating_add(1).saturating_mul(width) - 1);
+        let oldest = current.saturating_sub(self.slots.len() as u64 - 1);
+        let mut resized = Self::new(span, slots, end(oldest));
+        for number in oldest..=current {
+            resized.advance(end(number));
+            resized.add(*self.slot(number));
+        }
+        *self = resized;
+    }
+}

@@ -1,0 +1,15 @@
+//! The circuit breaker: against a slow and obvious one, and what it promises.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+#[macro_use]
+mod support;
+
+mod behaviour;
+mod figures;
+mod model;
+mod reference;

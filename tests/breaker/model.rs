@@ -1,0 +1,313 @@
+//! Random lives of a breaker, beside one that keeps a list of everything.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tower_keep::circuit_breaker::{
+    CircuitBreakerLayer, CloseAfter, Counts, Dropped, Handle, Mode, Permit, Policy,
+};
+use tower_keep::classify::{Failure, Outcome};
+use tower_keep::event::{Event, Source};
+use tower_keep::test_util::ManualClock;
+use tower_keep::{Ratio, Setup};
+
+use crate::figures::{Figures, time};
+use crate::reference::{Call, End, Reference, Rules};
+
+const MS: u64 = 1_000_000;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end.max(1)
+    }
+
+    fn between(&mut self, from: u64, to: u64) -> u64 {
+        from + self.below(to - from + 1)
+    }
+
+    fn maybe<T>(&mut self, percent: u64, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.below(100) < percent).then(|| value(self))
+    }
+}
+
+fn rules(random: &mut Random) -> Rules {
+    let count_window = random.maybe(60, |r| r.between(1, 24));
+    let most = count_window.unwrap_or(24);
+    let wait = random.between(1, 50) * MS;
+    let mut rules = Rules {
+        failure_ratio: random.maybe(60, |r| r.between(1, 100)),
+        minimum: random.between(1, most),
+        slow_ratio: random.maybe(40, |r| r.between(1, 100)),
+        slow_minimum: random.between(1, most),
+        threshold: random.between(1, 3000) * 10_000,
+        consecutive: random.maybe(30, |r| r.between(1, 6)),
+        recent: random.maybe(30, |r| {
+            let failures = r.between(1, 5);
+            (failures, failures + r.below(6))
+        }),
+        count_window,
+        time_window: random.maybe(60, |r| r.between(20, 4000) * 100_000 + r.below(77)),
+        wait,
+        max_wait: wait * random.between(1, 9),
+        max_retry_after: random.between(1, 200) * MS,
+        probes: usize::try_from(random.between(1, 4)).unwrap(),
+        close_after: match random.below(2) {
+            0 => Ok(random.between(1, 4)),
+            _ => Err(random.between(1, 6)),
+        },
+        probe_timeout: random.between(1, 40) * MS,
+        ramp: random.maybe(30, |r| r.between(1, 60) * MS),
+        dropped: u8::try_from(random.below(3)).unwrap(),
+    };
+    complete(&mut rules);
+    rules
+}
+
+/// What is missing would be a default.
+fn complete(rules: &mut Rules) {
+    let ratios = rules.failure_ratio.is_some() || rules.slow_ratio.is_some();
+    if !ratios && rules.consecutive.is_none() && rules.recent.is_none() {
+        rules.consecutive = Some(3);
+    }
+    if ratios && rules.count_window.is_none() && rules.time_window.is_none() {
+        rules.time_window = Some(100 * MS);
+    }
+}
+
+fn policy(rules: &Rules) -> Policy {
+    let small = |n: u64| u32::try_from(n).unwrap();
+    let share = |hundredths: u64| Ratio::percent(small(hundredths));
+    let mut builder = Policy::builder()
+        .minimum_calls(small(rules.minimum))
+        .slow_minimum_calls(small(rules.slow_minimum))
+        .slow_threshold(time(rules.threshold))
+        .open_wait(time(rules.wait))
+        .max_open_wait(time(rules.max_wait))
+        .max_retry_after(time(rules.max_retry_after))
+        .jitter(Ratio::ZERO)
+        .probes(u32::try_from(rules.probes).unwrap())
+        .probe_timeout(time(rules.probe_timeout))
+        .dropped([Dropped::ByAge, Dropped::Neutral, Dropped::Failure][usize::from(rules.dropped)])
+        .close_after(match rules.close_after {
+            Ok(successes) => CloseAfter::Successes(small(successes)),
+            Err(of) => CloseAfter::Ratio(small(of)),
+        });
+    if let Some(hundredths) = rules.failure_ratio {
+        builder = builder.failure_ratio(share(hundredths));
+    }
+    if let Some(hundredths) = rules.slow_ratio {
+        builder = builder.slow_ratio(share(hundredths));
+    }
+    if let Some(failures) = rules.consecutive {
+        builder = builder.consecutive(small(failures));
+    }
+    if let Some((failures, of)) = rules.recent {
+        builder = builder.recent(small(failures), small(of));
+    }
+    if let Some(calls) = rules.count_window {
+        builder = builder.count_window(small(calls));
+    }
+    if let Some(span) = rules.time_window {
+        builder = builder.time_window(time(span));
+    }
+    if let Some(over) = rules.ramp {
+        builder = builder.ramp(time(over));
+    }
+    builder.build().unwrap()
+}
+
+struct Life {
+    random: Random,
+    clock: ManualClock,
+    handle: Handle,
+    reference: Reference,
+    calls: Vec<(Permit, Call)>,
+    events: Arc<AtomicU64>,
+    transitions: u64,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let rules = rules(&mut random);
+        let clock = ManualClock::new();
+        let events = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&events);
+        let listener = move |_: &Source<'_>, event: &Event<'_>| {
+            if let Event::Transition(change) = event {
+                assert_ne!(change.from, change.to);
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let setup = Setup::new()
+            .with_clock(clock.clock())
+            .with_listener(listener);
+        Self {
+            handle: CircuitBreakerLayer::with(policy(&rules), setup).handle(),
+            reference: Reference::new(rules, clock.now().as_nanos()),
+            random,
+            clock,
+            calls: Vec::new(),
+            events,
+            transitions: 0,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now().as_nanos()
+    }
+
+    fn step(&mut self) {
+        let before = self.reference.state;
+        match self.random.below(100) {
+            0..40 => self.admit(),
+            40..78 => self.finish(),
+            78..93 => {
+                let by = self.random.between(1, 20) * [1_000, MS, 3 * MS][self.pick(3)];
+                self.clock.advance(time(by));
+            }
+            93 => {
+                let by = self.random.between(1, 1000) * [MS, 1000 * MS][self.pick(2)];
+                self.clock.advance(time(by));
+            }
+            94 if self.reference.rules.slow_ratio.is_none() => {
+                self.clock.rewind(time(self.random.between(1, 200) * MS));
+            }
+            95 => self.steer(),
+            _ => self.look(),
+        }
+        // Half-open and back within one step: both are told.
+        if self.reference.state != before {
+            self.transitions += 1;
+        }
+    }
+
+    fn pick(&mut self, of: u64) -> usize {
+        usize::try_from(self.random.below(of)).unwrap()
+    }
+
+    fn admit(&mut self) {
+        let now = self.now();
+        let expected = self.reference.admit(now);
+        match (self.handle.admit(), expected) {
+            (Ok(permit), Ok(call)) => self.calls.push((permit, call)),
+            (Err(refused), Err(wait)) => assert_eq!(refused.retry_after(), wait.map(time)),
+            (got, expected) => panic!("{got:?}, not {expected:?}"),
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let at = self.pick(self.calls.len() as u64);
+        let (permit, call) = self.calls.swap_remove(at);
+        let now = self.now();
+        let end = match self.random.below(10) {
+            0..5 => End::Success,
+            5..7 => End::Failure(None),
+            7 => End::Failure(Some(self.random.between(0, 300) * MS)),
+            8 => End::Neutral,
+            _ => End::Dropped,
+        };
+        match end {
+            End::Success => permit.finish(Outcome::Success),
+            End::Failure(None) => permit.finish(Outcome::Failure(Failure::Transient)),
+            End::Failure(asked) => {
+                let retry_after = asked.map(time);
+                permit.finish(Outcome::Failure(Failure::Overload { retry_after }));
+            }
+            End::Neutral => permit.finish(Outcome::Neutral),
+            End::Dropped => drop(permit),
+        }
+        self.reference.finish(call, end, now);
+    }
+
+    fn steer(&mut self) {
+        let now = self.now();
+        match self.random.below(8) {
+            0 => {
+                self.handle.reset();
+                self.reference.reset(now);
+            }
+            1 | 2 => {
+                self.handle.drain_probes();
+                self.reference.drain(now);
+            }
+            3 | 4 => {
+                // What is under way was entered, and timed, as the old rules said.
+                let old = self.reference.rules;
+                let mut new = rules(&mut self.random);
+                (new.slow_ratio, new.threshold) = (old.slow_ratio, old.threshold);
+                new.dropped = old.dropped;
+                complete(&mut new);
+                self.handle.update(policy(&new));
+                self.reference.update(new, now);
+            }
+            _ => {
+                let modes = [
+                    Mode::Normal,
+                    Mode::Normal,
+                    Mode::Dark,
+                    Mode::ForcedOpen,
+                    Mode::ForcedClosed,
+                    Mode::Disabled,
+                ];
+                let mode = modes[self.pick(6)];
+                self.handle.set_mode(mode);
+                self.reference.mode = mode;
+            }
+        }
+    }
+
+    /// Everything that can be seen is the same.
+    fn look(&mut self) {
+        let now = self.now();
+        self.reference.advance(now);
+        let (seen, reference) = (self.handle.snapshot(), &self.reference);
+        let figures = |counts: Counts| (counts.calls, counts.failures, counts.slow);
+        assert_eq!(seen.state, reference.state);
+        assert_eq!(seen.mode, reference.mode);
+        assert_eq!(seen.trips_in_a_row, reference.trips);
+        assert_eq!(seen.since, time(now.saturating_sub(reference.since)));
+        let left = |at: u64| time(at.saturating_sub(now));
+        assert_eq!(seen.next_probe, reference.next_probe().map(left));
+        assert_eq!(seen.probes, reference.probes());
+        assert_eq!(seen.in_flight, self.calls.len() as u64);
+        if seen.next_probe.is_none() {
+            let expected: [Option<Figures>; 2] =
+                [reference.count_figures(), reference.time_figures()];
+            assert_eq!(seen.count_window.map(figures), expected[0]);
+            assert_eq!(seen.time_window.map(figures), expected[1]);
+            assert_eq!(seen.consecutive, reference.run);
+        }
+        assert!(self.events.load(Ordering::Relaxed) >= self.transitions);
+    }
+}
+
+/// A million steps: calls, ends, drops, jumps of the clock, an operator's whims.
+#[test]
+fn it_agrees_with_a_list_of_everything() {
+    let (mut opened, mut closed) = (0, 0);
+    for seed in 1..=500 {
+        let mut life = Life::new(seed);
+        for step in 0..2_000 {
+            let last = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life.step()));
+            if let Err(panic) = last {
+                println!("seed {seed}, step {step}: {:?}", life.reference);
+                std::panic::resume_unwind(panic);
+            }
+        }
+        life.look();
+        let snapshot = life.handle.snapshot();
+        opened += snapshot.trips;
+        closed += u64::from(snapshot.opened.is_some() && snapshot.next_probe.is_none());
+    }
+    // It must not agree by doing nothing.
+    assert!(opened > 5_000 && closed > 50, "{opened} {closed}");
+}
