@@ -4,6 +4,8 @@
 //! start. So unknown keys are errors, and every error names the file, the line, the key and the
 //! reason.
 
+use axum::body::Bytes;
+use axum::http::HeaderValue;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,9 +20,33 @@ pub(crate) struct Policies {
     /// For each upstream.
     pub(crate) timeout: Option<tower_keep::timeout::Policy>,
     /// For each upstream on its own.
+    pub(crate) circuit_breaker: Option<tower_keep::circuit_breaker::Policy>,
+    /// While the circuit of an upstream is open.
+    pub(crate) fallback: Option<Fallback>,
+    /// For each upstream on its own.
     pub(crate) bulkhead: Option<tower_keep::bulkhead::Policy>,
     /// For each client address.
     pub(crate) throttle: Option<tower_keep::throttle::Policy>,
+}
+
+/// What `GET` and other safe requests are told in place of an upstream.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fallback {
+    #[serde(deserialize_with = "header_value")]
+    pub(crate) content_type: HeaderValue,
+    #[serde(deserialize_with = "bytes")]
+    pub(crate) body: Bytes,
+}
+
+fn header_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderValue, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    HeaderValue::try_from(&text)
+        .map_err(|_| serde::de::Error::custom(format!("{text:?} cannot be a header's value")))
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    String::deserialize(deserializer).map(Bytes::from)
 }
 
 /// The proxy itself, with or without layers.

@@ -8,7 +8,8 @@
 
 use crate::problem::CAUSE;
 use crate::scenario::{self, Arrival, DEADLINE, DURATION, Kind};
-use crate::stats::{Outcome, Stats};
+use crate::stack::FALLBACK;
+use crate::stats::{Answer, Outcome, Stats};
 use crate::{child, clock, term};
 use axum::body::Body;
 use axum::http::Request;
@@ -65,38 +66,42 @@ async fn client_task(
     results: mpsc::UnboundedSender<Outcome>,
 ) {
     let answer = tokio::time::timeout_at(due + DEADLINE, ask(client, uri)).await;
-    let (latency, cause) = match answer {
-        Ok(cause) => (clock::since(due).min(DEADLINE), cause),
-        Err(_) => (DEADLINE, Some("timeout".to_owned())),
+    let (latency, answer) = match answer {
+        Ok(answer) => (clock::since(due).min(DEADLINE), answer),
+        Err(_) => (DEADLINE, Answer::Failed("timeout".to_owned())),
     };
     // The collector is gone only when the whole run is.
     let _ = results.send(Outcome {
         kind: arrival.kind,
         latency,
-        cause,
+        answer,
     });
 }
 
-/// Asks once; `None` is a good answer, anything else is why it is not one.
-async fn ask(client: Http, uri: String) -> Option<String> {
+/// Asks once.
+async fn ask(client: Http, uri: String) -> Answer {
+    let failed = |cause: &str| Answer::Failed(cause.to_owned());
     let Ok(request) = Request::get(uri).body(Body::empty()) else {
-        return Some("request".to_owned());
+        return failed("request");
     };
     let Ok(response) = client.request(request).await else {
-        return Some("connection".to_owned());
+        return failed("connection");
     };
     let (head, body) = response.into_parts();
     if body.collect().await.is_err() {
-        return Some("connection".to_owned());
+        return failed("connection");
+    }
+    if head.headers.contains_key(FALLBACK) {
+        return Answer::Degraded;
     }
     if head.status.is_success() {
-        return None;
+        return Answer::Good;
     }
     let named = head
         .headers
         .get(CAUSE)
         .and_then(|cause| cause.to_str().ok());
-    Some(named.map_or_else(|| format!("status_{}", head.status.as_u16()), str::to_owned))
+    Answer::Failed(named.map_or_else(|| format!("status_{}", head.status.as_u16()), str::to_owned))
 }
 
 /// Gathers the outcomes, with a line for each second, until all clients are done.

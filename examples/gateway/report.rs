@@ -63,6 +63,7 @@ pub(crate) fn print(result: &Value) {
     line("p99 ms", "p99_ms");
     line("p99.9 ms", "p999_ms");
     line("p99 of good answers ms", "ok_p99_ms");
+    line("answered by a fallback", "degraded");
     line("requests sick upstreams saw", "sick_upstream_requests");
     for kind in Kind::ALL {
         let name = kind.name();
@@ -77,6 +78,16 @@ pub(crate) fn print(result: &Value) {
         both("goodput/s", "goodput_per_s");
         both("p50 ms", "p50_ms");
         both("p99 ms", "p99_ms");
+    }
+    for layer in result["layers"].as_array().into_iter().flatten() {
+        if layer["pattern"] == "circuit_breaker" {
+            let name = layer["name"]
+                .as_str()
+                .unwrap_or("")
+                .trim_start_matches("to ");
+            let trips = cell(&layer["values"]["trips"]);
+            row(&format!("{name} circuit opened"), "-", &trips);
+        }
     }
     let causes: BTreeSet<&String> = [bare, guarded]
         .into_iter()

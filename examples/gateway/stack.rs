@@ -6,7 +6,8 @@
 //!
 //! A request meets, from the outside to the inside: the answers for refusals, the caller's deadline
 //! (`x-request-timeout-ms`), the throttle per client address; and then, for each upstream on its
-//! own, the bulkhead, the timeout, and what is left of the deadline in a header.
+//! own, the fallback, the circuit breaker, the bulkhead, the timeout, and what is left of the
+//! deadline in a header.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,18 +15,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Extensions, HeaderName, HeaderValue, Request, Response};
 use serde_json::Value;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::bulkhead::{self, BulkheadLayer};
+use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
+use tower_keep::classify::Http;
 use tower_keep::deadline::{ReadLayer, Wire, WriteLayer};
+use tower_keep::fallback::{self, Failed, FallbackLayer};
 use tower_keep::http::client_ip::ClientIp;
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
-use tower_keep::{AsRejection, Registry, Setup, event, key, respond};
+use tower_keep::{AsRejection, Registry, RejectionKind, Setup, event, key, respond};
 
-use crate::config::Policies;
+use crate::config::{Fallback, Policies};
 use crate::problem::CAUSE;
 use crate::routes::Upstream;
 
@@ -37,6 +42,9 @@ pub(crate) type Outbound = BoxCloneSyncService<Request<Body>, Response<Body>, Bo
 /// How the deadline travels: in from the caller, and on to the upstream.
 const TIME_LEFT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
+/// Tells that an answer is not the upstream's, and why.
+pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-gateway-fallback");
+
 /// No caller is served for longer than this, whatever it says. Long uploads and downloads are not
 /// affected: the deadline ends with the head of the response.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -45,6 +53,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) struct Guards {
     registry: Registry,
+    fallback: Option<Fallback>,
+    circuit_breaker: Option<circuit_breaker::Policy>,
     bulkhead: Option<bulkhead::Policy>,
     timeout: Option<timeout::Policy>,
     throttle: Option<throttle::Policy>,
@@ -54,6 +64,8 @@ impl Guards {
     pub(crate) fn new(policies: &Policies) -> Self {
         Self {
             registry: Registry::new().with_listener(event::Trace),
+            fallback: policies.fallback.clone(),
+            circuit_breaker: policies.circuit_breaker,
             bulkhead: policies.bulkhead,
             timeout: policies.timeout,
             throttle: policies.throttle,
@@ -82,19 +94,20 @@ impl Guards {
 
     /// Wraps the client of one upstream: what a request meets on its way out.
     pub(crate) fn outbound(&self, upstream: &Upstream, client: Outbound) -> Outbound {
+        let setup = || self.setup(format!("to {}", upstream.prefix));
         let bulkhead = self.bulkhead.map(|policy| {
-            BulkheadLayer::with(policy, self.setup(format!("to {}", upstream.prefix)))
+            BulkheadLayer::with(policy, setup())
                 .queued()
                 .until_body_end()
         });
-        let timeout = self.timeout.map(|policy| {
-            TimeoutLayer::with(policy, self.setup(format!("to {}", upstream.prefix)))
-        });
+        let timeout = self
+            .timeout
+            .map(|policy| TimeoutLayer::with(policy, setup()));
         let inner = ServiceBuilder::new()
             .option_layer(timeout)
             .layer(WriteLayer::new(Wire::millis(TIME_LEFT)))
             .service(client);
-        match bulkhead {
+        let inner = match bulkhead {
             Some(bulkhead) => BoxCloneSyncService::new(
                 ServiceBuilder::new()
                     .layer(bulkhead)
@@ -102,7 +115,27 @@ impl Guards {
                     .map_response(|response| response.map(Body::new)),
             ),
             None => BoxCloneSyncService::new(inner),
-        }
+        };
+        let breaker = self
+            .circuit_breaker
+            .map(|policy| CircuitBreakerLayer::with(policy, setup()).classify(Http));
+        let inner = ServiceBuilder::new().option_layer(breaker).service(inner);
+        let Some(known) = self.fallback.clone() else {
+            return BoxCloneSyncService::new(inner);
+        };
+        // Only what changes nothing may be answered by somebody else, and only while the upstream
+        // is held to be down: who is refused for any other reason shall know it.
+        let answer = fallback::keeping(
+            |request: &Request<Body>| request.method().is_safe(),
+            move |is_safe, failed: Failed<'_, Response<Body>, BoxError>| {
+                let rejection = failed.cause().rejection()?;
+                (is_safe && rejection.kind() == RejectionKind::Open).then(|| known.response())
+            },
+        );
+        let fallback = FallbackLayer::with(fallback::Policy::default(), answer, setup())
+            .classify(Http)
+            .marked_in(FALLBACK);
+        BoxCloneSyncService::new(ServiceBuilder::new().layer(fallback).service(inner))
     }
 
     /// A snapshot of every layer.
@@ -112,6 +145,15 @@ impl Guards {
             .iter()
             .filter_map(|report| serde_json::to_value(report).ok())
             .collect()
+    }
+}
+
+impl Fallback {
+    fn response(&self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body.clone()));
+        let kind = self.content_type.clone();
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
     }
 }
 

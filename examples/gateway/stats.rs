@@ -2,7 +2,8 @@
 //!
 //! Every request counts, also one that failed: `p99_ms` is over all of them, at the time their
 //! client knew the outcome. Because a fast refusal makes that number small, `p99_strict_ms` counts
-//! every failure at the deadline, and `ok_p99_ms` counts good answers only.
+//! every failure at the deadline, and `ok_p99_ms` counts good answers only. What a fallback has
+//! answered is `degraded`: neither `ok` nor an error.
 
 use crate::scenario::{DEADLINE, Kind};
 use serde_json::{Value, json};
@@ -14,26 +15,35 @@ use std::time::Duration;
 pub(crate) struct Outcome {
     pub(crate) kind: Kind,
     pub(crate) latency: Duration,
-    /// Why it failed; `None` is a good answer.
-    pub(crate) cause: Option<String>,
+    pub(crate) answer: Answer,
+}
+
+/// What a client was told.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Good,
+    /// By a fallback: better than an error, but not what was asked for.
+    Degraded,
+    /// Why it failed.
+    Failed(String),
 }
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stats {
     good: Vec<Duration>,
     bad: Vec<Duration>,
+    degraded: u64,
     errors: BTreeMap<String, u64>,
 }
 
 impl Stats {
     pub(crate) fn add(&mut self, outcome: &Outcome) {
-        match &outcome.cause {
-            None => self.good.push(outcome.latency),
-            Some(cause) => {
-                self.bad.push(outcome.latency);
-                *self.errors.entry(cause.clone()).or_default() += 1;
-            }
+        match &outcome.answer {
+            Answer::Good => return self.good.push(outcome.latency),
+            Answer::Degraded => self.degraded += 1,
+            Answer::Failed(cause) => *self.errors.entry(cause.clone()).or_default() += 1,
         }
+        self.bad.push(outcome.latency);
     }
 
     pub(crate) fn offered(&self) -> usize {
@@ -71,6 +81,7 @@ impl Stats {
             "ok_p50_ms": percentile(&good, 500),
             "ok_p99_ms": percentile(&good, 990),
             "p99_strict_ms": percentile(&strict, 990),
+            "degraded": self.degraded,
             "errors": self.errors,
         })
     }

@@ -21,6 +21,23 @@ fn the_demonstration_reports_what_it_should() {
         }
     }
     assert_eq!(report["bare"]["offered"], report["guarded"]["offered"]);
+    for mode in ["bare", "guarded"] {
+        let errors = report[mode]["errors"].as_object().unwrap();
+        let errors: u64 = errors.values().filter_map(Value::as_u64).sum();
+        let [offered, ok, degraded] =
+            ["offered", "ok", "degraded"].map(|key| report[mode][key].as_u64().unwrap());
+        assert_eq!(offered, ok + degraded + errors, "{mode}: {text}");
+    }
+    // The outage opens the circuit of the upstream that fails, and of no other; its callers get
+    // the fallback, and it is left in peace.
+    assert!(number("guarded", "degraded") > 100.0, "no fallback: {text}");
+    for layer in report["layers"].as_array().unwrap() {
+        if layer["pattern"] == "circuit_breaker" {
+            let trips = layer["values"]["trips"].as_u64().unwrap();
+            let fails = layer["name"] == "to /failing";
+            assert_eq!(trips > 0, fails, "{trips} trips: {layer}");
+        }
+    }
     let goodput = |mode| number(mode, "goodput_per_s");
     assert!(
         goodput("guarded") > goodput("bare"),
