@@ -262,6 +262,13 @@ impl Circuit {
         })
     }
 
+    /// The refusal of a circuit that is shut at `now`.
+    #[inline]
+    pub(super) fn refusal(&self, now: Tick) -> Option<Rejection> {
+        let until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
+        (now < until).then(|| self.reject(RejectionKind::Open, Some(until.saturating_since(now))))
+    }
+
     /// Every request is refused, as far as one can tell without a clock.
     #[inline]
     pub(super) fn seems_shut(&self) -> bool {

@@ -31,7 +31,8 @@ steers! {
         /// The state, what the windows still cover and the probes stay. An open
         /// circuit waits no longer than it would under the new policy. Circuits of
         /// keys follow with their next call, unless they have a policy of their
-        /// own. Another [`Kind`](super::Kind) begins anew. `max_keys` stays as it was.
+        /// own. Of the calls in flight when the slow threshold changes only failures
+        /// count. Another [`Kind`](super::Kind) begins anew. `max_keys` stays as it was.
         update
     }
     {

@@ -150,6 +150,12 @@ impl Circuit {
             cold.phases.policy.kind != policy.kind
         };
         self.with(now, |phases| {
+            // Their slices are as wide as the old threshold says.
+            if phases.policy.slow_threshold != policy.slow_threshold
+                && let Some(pending) = self.pending.get()
+            {
+                pending.clear();
+            }
             phases.update(policy, now);
             if rebuilt {
                 phases.reset(now);

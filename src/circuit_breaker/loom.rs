@@ -166,11 +166,11 @@ fn loom_breaker_late_result() {
     explore(2, || {
         let bench = Bench::new(policy().probes(1).close_after(CloseAfter::Successes(1)));
         let (late, token) = (bench.admit().unwrap(), bench.admit().unwrap());
-        bench.finish(token, BAD);
         let other = {
             let bench = Arc::clone(&bench);
             thread::spawn(move || bench.finish(late, BAD))
         };
+        bench.finish(token, BAD);
         bench.time.advance(Duration::from_secs(1));
         if let Some(probe) = bench.admit() {
             bench.finish(probe, Outcome::Success);
@@ -178,6 +178,30 @@ fn loom_breaker_late_result() {
         other.join().unwrap();
         assert_eq!((bench.told(), bench.state()), (3, CircuitState::Closed));
         assert_eq!(bench.circuit.status(bench.time.now()).run, 0);
+    });
+}
+
+/// Fault 51: an eviction against somebody who comes, fails and goes.
+#[test]
+fn loom_breaker_evict_vs_use() {
+    explore(3, || {
+        let uses = Arc::new(super::keys::Uses::new(true));
+        let failures = Arc::new(loom::sync::atomic::AtomicU64::new(0));
+        let other = {
+            let (uses, failures) = (Arc::clone(&uses), Arc::clone(&failures));
+            thread::spawn(move || {
+                let entered = uses.enter();
+                if entered {
+                    failures.fetch_add(1, Ordering::AcqRel);
+                    uses.leave();
+                }
+                entered
+            })
+        };
+        let retired = uses.retire(|| failures.load(Ordering::Acquire) == 0);
+        let entered = other.join().unwrap();
+        assert!(!(retired && entered), "what it did is lost");
+        assert_eq!(uses.enter(), !retired);
     });
 }
 

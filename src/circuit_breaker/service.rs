@@ -106,6 +106,9 @@ impl<S, K, R, C> CircuitBreaker<S, K, R, C> {
         let state = &self.state;
         let not_ready = || state.reject_unready();
         let stamp = state.stamp();
+        if let Some(rejection) = state.refusal(stamp.as_ref()) {
+            return CircuitBreakerFuture::refused(rejection.into());
+        }
         // What will be refused anyway does not ask the service.
         let shut = state.is_shut(stamp.as_ref());
         if !shut && let Err(error) = self.inner.check(not_ready) {

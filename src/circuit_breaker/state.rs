@@ -116,6 +116,14 @@ impl State {
         (self.keys.is_some() || !passes).then(|| self.core.clock().stamp())
     }
 
+    /// The refusal of the only circuit while it is shut, in as few steps as it takes.
+    #[inline]
+    pub(super) fn refusal(&self, stamp: Option<&Stamp>) -> Option<Rejection> {
+        let shut = !self.one.word().is_closed() && !self.core.is_overruled();
+        let now = stamp.filter(|_| shut && self.keys.is_none())?.now();
+        self.one.refusal(now)
+    }
+
     /// Every request is refused, whatever its key; without a time, as far as one
     /// can tell.
     #[inline]

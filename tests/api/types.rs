@@ -6,6 +6,9 @@ use std::future::Ready;
 use tower::{Layer, Service};
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadFuture, BulkheadLayer};
 use tower_keep::chaos::{self, Chaos, ChaosFuture, ChaosLayer};
+use tower_keep::circuit_breaker::{
+    self, CircuitBreaker, CircuitBreakerFuture, CircuitBreakerLayer,
+};
 use tower_keep::clock::{Clock, Sleep, Tick};
 use tower_keep::deadline::Deadline;
 use tower_keep::error::find_rejection;
@@ -67,6 +70,14 @@ fn everything_may_go_to_other_threads() {
         bulkhead::Handle,
         bulkhead::Permit,
     )>();
+    both::<(
+        CircuitBreakerLayer,
+        CircuitBreaker<()>,
+        circuit_breaker::Handle,
+        circuit_breaker::KeyedCircuit,
+        circuit_breaker::Permit,
+    )>();
+    both::<CircuitBreakerFuture<Inner, Fails, tower_keep::release::OnHead, ()>>();
     both::<(TimeoutLayer, Timeout<()>, timeout::Handle)>();
     both::<(ThrottleLayer, Throttle<()>, throttle::Handle)>();
     both::<(FallbackLayer<()>, Fallback<(), ()>, fallback::Handle)>();

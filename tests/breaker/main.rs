@@ -11,5 +11,6 @@ mod support;
 
 mod behaviour;
 mod figures;
+mod files;
 mod model;
 mod reference;

@@ -58,6 +58,10 @@ const PATHS: &[&str] = &[
     "throttle, refuse",
     "throttle, 10^4 keys",
     "throttle, hot key",
+    "breaker, closed, consecutive",
+    "breaker, closed, count",
+    "breaker, closed, time and slow",
+    "breaker, open",
     "stack of three, ready",
     "stack of three, pending once",
 ];
@@ -119,7 +123,7 @@ fn print_table(rows: &[&Row], figures: Vec<Figures>) {
         let ratio = match median(&mut figures.ratios) {
             Some(ratio) => format!("{ratio:.2}"),
             None if row.shared => "never two cores".to_owned(),
-            None => "not `Clone`".to_owned(),
+            None => "one thread only".to_owned(),
         };
         let (who, allocations) = (row.who, figures.allocations);
         println!("| {label} | {who} | {one:.1} | {against} | {ratio} | {allocations:.2} |");

@@ -1,16 +1,25 @@
 //! Everybody else, each at its leanest.
 
+use std::future::Ready;
 use std::num::NonZeroU32;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use failsafe::Config;
+use failsafe::backoff::constant;
+use failsafe::failure_policy::{consecutive_failures, success_rate_over_time_window};
+use failsafe::futures::CircuitBreaker;
 use governor::clock::{Clock, DefaultClock, MonotonicClock};
 use governor::{Quota, RateLimiter};
+use recloser::{AsyncRecloser, Recloser};
 use tower::limit::{ConcurrencyLimit, RateLimit, rate::Rate};
 use tower::load_shed::LoadShed;
 use tower::timeout::Timeout;
 use tower_layer::Layer;
 use tower_resilience_bulkhead::BulkheadLayer;
+use tower_resilience_circuitbreaker::{
+    CircuitBreakerConfigBuilder, CircuitBreakerLayer, SlidingWindowType,
+};
 use tower_resilience_ratelimiter::RateLimiterLayer;
 use tower_resilience_timelimiter::TimeLimiterLayer;
 use tower_service::Service;
@@ -21,6 +30,9 @@ use crate::{KEYS, Row};
 
 const TOWER: &str = "tower";
 const RESILIENCE: &str = "tower-resilience";
+const FAILSAFE: &str = "failsafe";
+const FAILSAFE_RATE: &str = "failsafe, success rate";
+const RECLOSER: &str = "recloser";
 const GOVERNOR: &str = "governor";
 const GOVERNOR_TSC: &str = "governor, time stamp counter";
 const PINGORA: &str = "pingora-timeout";
@@ -34,6 +46,15 @@ const fn row(path: &'static str, who: &'static str, make: fn() -> Maker) -> Row 
         who,
         make,
         shared: true,
+    }
+}
+
+/// A row of tower-resilience's breaker: with a second thread it waits for a lock
+/// by a timer, and so is not ready.
+const fn alone(path: &'static str, make: fn() -> Maker) -> Row {
+    Row {
+        shared: false,
+        ..row(path, RESILIENCE, make)
     }
 }
 
@@ -107,6 +128,32 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, hot key", GOVERNOR_TSC, || {
         keyed(1, DefaultClock::default())
     }),
+    row("breaker, closed, consecutive", FAILSAFE, || {
+        failsafe(5, false)
+    }),
+    alone("breaker, closed, consecutive", || {
+        broken_by(CircuitBreakerLayer::builder().consecutive_failures(5))
+    }),
+    row("breaker, closed, count", RECLOSER, || reclosing(100, false)),
+    alone("breaker, closed, count", || {
+        broken_by(CircuitBreakerLayer::builder().sliding_window_size(100))
+    }),
+    row(
+        "breaker, closed, time and slow",
+        FAILSAFE_RATE,
+        success_rate,
+    ),
+    alone("breaker, closed, time and slow", || {
+        let layer = CircuitBreakerLayer::builder()
+            .sliding_window_type(SlidingWindowType::TimeBased)
+            // It looks at every call in the window: a short one, to be fair.
+            .sliding_window_duration(Duration::from_millis(1))
+            .slow_call_duration_threshold(LONG)
+            .slow_call_rate_threshold(0.5);
+        broken_by(layer)
+    }),
+    row("breaker, open", FAILSAFE, || failsafe(1, true)),
+    row("breaker, open", RECLOSER, || reclosing(1, true)),
     row("stack of three, ready", ASSEMBLED, || {
         of(assembled(Inner), ready)
     }),
@@ -122,6 +169,48 @@ pub(crate) const ROWS: &[Row] = &[
         of(throttled(100_000_000).layer(inner), pending(Waking::Noop))
     }),
 ];
+
+fn broken_by(builder: CircuitBreakerConfigBuilder) -> Maker {
+    of(builder.build().expect("a layer").layer(Inner), ready)
+}
+
+fn trip() -> Ready<Result<u64, ()>> {
+    std::future::ready(Err(()))
+}
+
+/// Polls it once: these futures are ready.
+fn now<F: Future>(future: F) {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(std::pin::pin!(future).poll(&mut cx).is_ready());
+}
+
+fn reclosing(calls: usize, open: bool) -> Maker {
+    let recloser = Recloser::custom().error_rate(0.5).closed_len(calls);
+    let breaker = AsyncRecloser::from(recloser.open_wait(LONG * 1_000).build());
+    if open {
+        (0..=calls).for_each(|_| now(breaker.call(trip())));
+    }
+    let service = tower::service_fn(move |n| breaker.call(Inner.call(n)));
+    of(service, ready)
+}
+
+fn failsafe(failures: u32, open: bool) -> Maker {
+    let policy = consecutive_failures(failures, constant(LONG * 1_000));
+    let breaker = Config::new().failure_policy(policy).build();
+    if open {
+        now(breaker.call(trip()));
+    }
+    let service = tower::service_fn(move |n| breaker.call(Inner.call(n)));
+    of(service, ready)
+}
+
+/// Its time window is a moving average, and knows nothing of slow calls.
+fn success_rate() -> Maker {
+    let policy = success_rate_over_time_window(0.5, 20, LONG, constant(LONG));
+    let breaker = Config::new().failure_policy(policy).build();
+    let service = tower::service_fn(move |n| breaker.call(Inner.call(n)));
+    of(service, ready)
+}
 
 /// The only permit is with a clone that nobody calls.
 fn full<S: Service<u64> + Clone>(service: ConcurrencyLimit<S>) -> ConcurrencyLimit<S> {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use tower_keep::Setup;
 use tower_keep::bulkhead::{self, BulkheadLayer};
+use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
+use tower_keep::classify::{Failure, Outcome};
 use tower_keep::clock::Clock;
 use tower_keep::key;
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
+use tower_keep::{Ratio, Setup};
 use tower_layer::Layer;
 
 use crate::driver::{Inner, Maker, Once, Waking, of, pending, ready};
@@ -57,6 +59,22 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, 10^4 keys", TSC, || keyed(KEYS, Clock::tsc())),
     row("throttle, hot key", OURS, || keyed(1, Clock::default())),
     row("throttle, hot key", TSC, || keyed(1, Clock::tsc())),
+    row("breaker, closed, consecutive", OURS, || {
+        of(breaking(breaker().consecutive(5)).layer(Inner), ready)
+    }),
+    row("breaker, closed, count", OURS, || {
+        of(breaking(breaker().count_window(100)).layer(Inner), ready)
+    }),
+    row("breaker, closed, time and slow", OURS, || {
+        of(breaking(slow()).layer(Inner), ready)
+    }),
+    row("breaker, closed, time and slow", TSC, || {
+        let policy = slow().build().expect("a policy");
+        let setup = Setup::new().with_clock(Clock::tsc());
+        of(CircuitBreakerLayer::with(policy, setup).layer(Inner), ready)
+    }),
+    row("breaker, open", OURS, || open(Clock::default())),
+    row("breaker, open", TSC, || open(Clock::tsc())),
     row("stack of three, ready", OURS, || {
         let inner = timed().layer(limited().layer(Inner));
         of(throttled(Clock::default()).layer(inner), ready)
@@ -67,6 +85,32 @@ pub(crate) const ROWS: &[Row] = &[
         of(service, pending(Waking::Noop))
     }),
 ];
+
+fn breaker() -> circuit_breaker::PolicyBuilder {
+    circuit_breaker::Policy::builder()
+}
+
+fn slow() -> circuit_breaker::PolicyBuilder {
+    let half = Ratio::percent(50);
+    breaker()
+        .failure_ratio(half)
+        .slow_ratio(half)
+        .time_window(LONG)
+}
+
+fn breaking(policy: circuit_breaker::PolicyBuilder) -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new(policy.build().expect("a policy"))
+}
+
+/// Open, and for longer than anybody measures.
+fn open(clock: Clock) -> Maker {
+    let policy = breaker().consecutive(1).open_wait(LONG * 1_000);
+    let policy = policy.build().expect("a policy");
+    let layer = CircuitBreakerLayer::with(policy, Setup::new().with_clock(clock));
+    let permit = layer.handle().admit().expect("a permit");
+    permit.finish(Outcome::Failure(Failure::Transient));
+    of(layer.layer(Inner), ready)
+}
 
 fn timed() -> TimeoutLayer {
     TimeoutLayer::new(timeout::Policy::attempt(LONG).expect("a policy"))
