@@ -150,8 +150,9 @@
 //! A bad end takes a lock for a moment and adds up what the threads have counted;
 //! so does a good one while a window with a failure in it lacks calls. A call that
 //! is pending under a slow ratio costs two locked instructions more. A refusal of
-//! an open circuit is about 340 instructions and reads the clock once. The kinds that refuse a share add up the
-//! counts of all threads on every call, and a keyed breaker looks its circuit up.
+//! an open circuit is about 340 instructions and reads the clock once. The kinds
+//! that refuse a share add up the counts of all threads on every call, and a keyed
+//! breaker looks its circuit up.
 //!
 //! # Events
 //! `Transition`, once for each, with the reason and the figures; `Rejected`,
