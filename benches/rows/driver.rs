@@ -105,18 +105,24 @@ fn start(thread: usize) -> u64 {
     (thread as u64) << 32
 }
 
+/// What a runner writes to, on lines of its own: small services of two runners
+/// would otherwise lie side by side.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 /// Calls a service whose futures are ready at their first poll.
-pub(crate) fn ready<S>(mut service: S, thread: usize) -> Runner
+pub(crate) fn ready<S>(service: S, thread: usize) -> Runner
 where
     S: Service<u64> + Send + 'static,
 {
-    let mut call = start(thread);
+    let mut own = Apart((service, start(thread)));
     Box::new(move |calls| {
+        let Apart((service, call)) = &mut own;
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..calls {
-            call += 1;
+            *call += 1;
             assert!(service.poll_ready(&mut cx).is_ready());
-            let future = pin!(service.call(black_box(call)));
+            let future = pin!(service.call(black_box(*call)));
             let poll = future.poll(&mut cx);
             assert!(poll.is_ready());
             let _ = black_box(poll);
@@ -129,15 +135,16 @@ pub(crate) fn pending<S>(waking: Waking) -> impl Fn(S, usize) -> Runner + Send +
 where
     S: Service<u64> + Send + 'static,
 {
-    move |mut service, thread| {
-        let mut call = start(thread);
+    move |service, thread| {
+        let mut own = Apart((service, start(thread)));
         let waker = waking.waker();
         Box::new(move |calls| {
+            let Apart((service, call)) = &mut own;
             let mut cx = Context::from_waker(&waker);
             for _ in 0..calls {
-                call += 1;
+                *call += 1;
                 assert!(service.poll_ready(&mut cx).is_ready());
-                let mut future = pin!(service.call(black_box(call)));
+                let mut future = pin!(service.call(black_box(*call)));
                 assert!(future.as_mut().poll(&mut cx).is_pending());
                 let poll = future.poll(&mut cx);
                 assert!(poll.is_ready());

@@ -145,12 +145,14 @@
 //! A good call through a closed circuit without a time window or a slow ratio:
 //! about 250 instructions above the bare service, no locked one, no clock reading,
 //! no allocation. With a time window it reads the clock at its end, with a slow
-//! ratio also at its begin. None of this depends on how many calls are in a window.
+//! ratio also at its begin; with both it is about 640 instructions and two readings.
+//! None of this depends on how many calls are in a window.
 //! A bad end takes a lock for a moment and adds up what the threads have counted;
 //! so does a good one while a window with a failure in it lacks calls. A call that
 //! is pending under a slow ratio costs two locked instructions more. A refusal of
-//! an open circuit reads the clock once. The kinds that refuse a share add up the
-//! counts of all threads on every call, and a keyed breaker looks its circuit up.
+//! an open circuit is about 340 instructions and reads the clock once. The kinds
+//! that refuse a share add up the counts of all threads on every call, and a keyed
+//! breaker looks its circuit up.
 //!
 //! # Events
 //! `Transition`, once for each, with the reason and the figures; `Rejected`,

@@ -32,7 +32,7 @@ pub struct Bad {
 impl Counts {
     /// So many good calls.
     #[must_use]
-    pub fn good(calls: u64) -> Self {
+    pub(crate) fn good(calls: u64) -> Self {
         Self {
             calls,
             ..Self::default()
@@ -41,7 +41,7 @@ impl Counts {
 
     /// A bad call; `again`: of a call that has been counted already.
     #[must_use]
-    pub fn bad(bad: Bad, again: bool) -> Self {
+    pub(crate) fn bad(bad: Bad, again: bool) -> Self {
         Self {
             calls: u64::from(!again),
             failures: bad.failed.into(),
