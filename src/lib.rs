@@ -1,6 +1,6 @@
 //! Tower middleware for resilience and scaling: layers that stack, over one
-//! clock and one core of metrics, with no lock and no allocation on the hot
-//! path.
+//! clock and one core of metrics, with no lock and no allocation where a call is
+//! admitted or refused.
 //!
 //! ```
 //! use std::time::Duration;

@@ -7,12 +7,12 @@
 
 use std::time::Duration;
 
-/// A policy that cannot be: which field, why, and what is allowed.
+/// An invalid policy: which field, why, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {given} is not allowed; {allowed}")]
+#[error("{field}: {fault}; {allowed}")]
 pub struct PolicyError {
     field: &'static str,
-    given: String,
+    fault: String,
     allowed: &'static str,
 }
 
@@ -24,7 +24,22 @@ impl PolicyError {
     ) -> Self {
         Self {
             field,
-            given: given.to_string(),
+            fault: format!("{given} is not allowed"),
+            allowed,
+        }
+    }
+
+    /// A field without a default was not given.
+    #[cfg(any(
+        feature = "bulkhead",
+        feature = "throttle",
+        feature = "circuit-breaker"
+    ))]
+    pub(crate) fn missing(field: &'static str, allowed: &'static str) -> Self {
+        let fault = "is missing".to_owned();
+        Self {
+            field,
+            fault,
             allowed,
         }
     }

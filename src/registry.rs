@@ -70,7 +70,8 @@ impl Setup {
 
 /// An optional home for named layers: it lists what they report. Clones are the
 /// same registry. Nothing is global, and a layer that nobody uses any more
-/// leaves by itself.
+/// leaves by itself, some time later: threads keep a
+/// few handles for the next call ([sharing](crate::docs::sharing)).
 #[derive(Clone, Default)]
 pub struct Registry(Arc<Inner>);
 

@@ -61,6 +61,10 @@ impl<M, R, C> BulkheadLayer<M, R, C> {
 
     /// Holds a permit until the response's body has ended, not only its head.
     /// Services must then answer with `http::Response`s.
+    ///
+    /// A body that stalls keeps its permit. Bound it, by a
+    /// [`ResponseBodyTimeoutLayer`](crate::timeout::ResponseBodyTimeoutLayer) inside
+    /// on a client, or by the server's own limits: a deadline ends with the head.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn until_body_end(self) -> BulkheadLayer<M, crate::release::OnBodyEnd, C> {

@@ -66,7 +66,7 @@ impl PolicyBuilder {
         self
     }
 
-    /// Callers that may wait, for [`Queue`](super::Queue): 0 to 4,294,967,294;
+    /// Callers that may wait, for [`Queue`](super::Queue) only (`.queued()`): 0 to 4,294,967,294;
     /// by default as many as may be in flight. A queue that is longer than what
     /// is served within the callers' patience only makes answers late.
     pub fn queue_length(mut self, callers: u32) -> Self {
@@ -74,7 +74,7 @@ impl PolicyBuilder {
         self
     }
 
-    /// The longest wait, for [`Queue`](super::Queue): 1 ns to 10 years, by
+    /// The longest wait, for [`Queue`](super::Queue) only (`.queued()`): 1 ns to 10 years, by
     /// default 1 s. A deadline in force shortens it.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
@@ -96,10 +96,9 @@ impl PolicyBuilder {
             }
             Some(calls) => calls,
             None => {
-                return Err(PolicyError::new(
+                return Err(PolicyError::missing(
                     "max_concurrent",
-                    "nothing",
-                    "it must be given: 1 to 4294967295",
+                    "allowed are 1 to 4294967295",
                 ));
             }
         };

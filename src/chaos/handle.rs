@@ -3,7 +3,6 @@
 use super::state::State;
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::policy::Override;
 
 /// The chaos from outside. Clones are the same chaos.
 #[derive(Clone)]
@@ -16,7 +15,8 @@ pub struct Handle {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Whether it is running now.
+    /// Whether it was [started](Handle::start), and not stopped since. An override
+    /// does not change that.
     pub running: bool,
     /// Requests that came while it was running.
     pub requests: u64,
@@ -48,10 +48,11 @@ steers! {
         update
     }
     {
-        /// [`Override::Bypass`](crate::Override::Bypass), under which a layer begins,
-        /// is the same as [`stop`](Self::stop). Under
-        /// [`Override::Close`](crate::Override::Close) all requests are refused: an
-        /// outage.
+        /// Under [`Override::Bypass`](crate::Override::Bypass) nothing goes wrong,
+        /// though it was started. Under
+        /// [`Override::Close`](crate::Override::Close) all requests are refused,
+        /// though it was not: an outage. [`Override::None`](crate::Override::None)
+        /// takes that back, and starts nothing.
         set_override
     }
 }
@@ -61,12 +62,12 @@ impl Handle {
     /// anew: the next one is the first of the policy's seed.
     pub fn start(&self) {
         self.state.count_anew();
-        self.set_override(Override::None);
+        self.state.set_running(true);
     }
 
     /// Leaves requests alone from now on. What has met its fault already stays
     /// with it.
     pub fn stop(&self) {
-        self.set_override(Override::Bypass);
+        self.state.set_running(false);
     }
 }

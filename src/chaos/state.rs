@@ -11,7 +11,7 @@ use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
-use crate::kernel::sync::{AtomicU64, Ordering};
+use crate::kernel::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -23,6 +23,9 @@ const REJECTED: usize = 9;
 pub(super) struct State {
     pub(super) core: Core,
     live: Live<WORDS>,
+    /// Whether it was started: not an order, which others take back as a matter of
+    /// routine.
+    running: AtomicU32,
     /// The number of the next request whose fate the rates decide, and of the
     /// next that is asked for a fault.
     next: AtomicU64,
@@ -36,10 +39,10 @@ pooled!(State);
 impl State {
     pub(super) fn create(policy: Policy, setup: Setup) -> Shared<Self> {
         let (core, registry) = Core::new("chaos", setup);
-        core.set_order(Override::Bypass);
         let state = Arc::new(Self {
             core,
             live: Live::new(policy.to_words()),
+            running: AtomicU32::new(0),
             next: AtomicU64::new(0),
             next_asked: AtomicU64::new(0),
             counters: Counters::default(),
@@ -64,10 +67,23 @@ impl State {
         self.next_asked.store(0, Ordering::Relaxed);
     }
 
-    /// Whether nothing goes wrong: the one load of a call that is left alone.
+    /// Starts or stops it.
+    pub(super) fn set_running(&self, running: bool) {
+        self.running.store(running.into(), Ordering::Relaxed);
+    }
+
+    fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether nothing goes wrong.
     #[inline]
     pub(super) fn is_off(&self) -> bool {
-        self.core.order() == Override::Bypass
+        match self.core.order() {
+            Override::None => !self.is_running(),
+            Override::Bypass => true,
+            Override::Close => false,
+        }
     }
 
     /// The policy in force, unless everything is refused.
@@ -125,7 +141,7 @@ impl State {
         let count = |which| self.counters.sum(which);
         let [delayed, errors, aborted, hung, cut, stalled, reset] = std::array::from_fn(count);
         super::Snapshot {
-            running: !self.is_off(),
+            running: self.is_running(),
             requests: count(REQUESTS),
             spared: count(SPARED),
             rejected: count(REJECTED),
@@ -143,7 +159,9 @@ impl State {
 impl Inspect for State {
     fn report(&self) -> Report {
         let snapshot = self.snapshot();
+        let running = if snapshot.running { "yes" } else { "no" };
         self.core.report([
+            ("running", running.into()),
             ("requests", snapshot.requests.into()),
             ("spared", snapshot.spared.into()),
             ("rejected", snapshot.rejected.into()),

@@ -126,7 +126,7 @@ impl Handle {
         let found = keys.and_then(|keys| Some((keys, self.state.id(keys, key, request).ok()?)));
         let Some((keys, id)) = found else {
             let allowed = "it takes a keyed breaker, and a request with a key";
-            return Err(PolicyError::new("key", "nothing", allowed));
+            return Err(PolicyError::missing("key", allowed));
         };
         if !keys.set_own(id, policy) {
             let allowed = "as many keys as there can be have their own policy";

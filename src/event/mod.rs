@@ -1,4 +1,5 @@
-//! What the layers tell: every refusal, and every end of what they admitted.
+//! What the layers tell: every refusal, and every end of a call that they admitted
+//! and hold (a throttle holds none).
 //!
 //! A [`Listener`] is given to a layer by its [`Setup`](crate::Setup), or to all
 //! layers of a [`Registry`](crate::Registry). [`Trace`] writes to `tracing`,

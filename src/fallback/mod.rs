@@ -72,8 +72,11 @@
 //! What is answered, the [`Policy`] says by kinds of outcome: refusals of layers
 //! inside, timeouts, overload and transient failures, but not what will fail
 //! again, since that would hide a defect for good, nor a caller's mistake. Which
-//! response or error is which kind, a [classifier](crate::classify) says; the
-//! default takes every response for a success.
+//! response or error is which kind, a [classifier](crate::classify) says. The
+//! default one takes every response for a success and **every error that is no
+//! refusal for a transient failure**, so all of them are answered, defects too:
+//! give the layer a classifier that knows your errors, or let
+//! [`transient`](PolicyBuilder::transient) failures pass.
 //!
 //! The cause is never lost. It is in the event; over HTTP,
 //! `FallbackLayer::marked` puts it into the response's extensions and

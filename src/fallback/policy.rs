@@ -155,7 +155,7 @@ impl PolicyBuilder {
     }
 
     /// Failures that every try will meet: by default not answered, since that
-    /// would hide a defect for good.
+    /// would hide a defect for good. Only a classifier can tell which they are.
     pub fn permanent(mut self, rule: Rule) -> Self {
         self.permanent = rule;
         self

@@ -28,7 +28,9 @@
 //!
 #![cfg_attr(feature = "http", doc = "```")]
 #![cfg_attr(not(feature = "http"), doc = "```ignore")]
+//! use std::net::SocketAddr;
 //! use std::time::Duration;
+//! use axum::extract::ConnectInfo;
 //! use http::{Method, Request};
 //! use tower_keep::http::client_ip::ClientIp;
 //! use tower_keep::key::{self, cost};
@@ -42,7 +44,12 @@
 //!     .max_keys(50_000)
 //!     .headers(Headers::Always)
 //!     .build()?;
-//! let by_client = key::client_ip(ClientIp::trusted_hops(1));
+//! // Without the peer's address nobody can tell clients apart: they would all share
+//! // one bucket (`Snapshot::keyless` counts such requests). This is axum's.
+//! let client = ClientIp::trusted_hops(1).read_peer_with(|extensions| {
+//!     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+//! });
+//! let by_client = key::client_ip(client);
 //! let layer = ThrottleLayer::keyed_with(policy, by_client, Setup::named("per client"))
 //!     .cost(cost::by(|request: &Request<()>| if request.method() == Method::GET { 1 } else { 5 }))
 //!     .waiting();

@@ -165,7 +165,7 @@ impl PolicyBuilder {
         self
     }
 
-    /// The longest wait, for [`Wait`](super::Wait): 1 ns to 10 years, by default
+    /// The longest wait, for [`Wait`](super::Wait) only (`.waiting()`): 1 ns to 10 years, by default
     /// 100 ms. A deadline in force shortens it.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
@@ -206,10 +206,9 @@ impl PolicyBuilder {
     /// [`PolicyError`] names the field that is missing or out of range.
     pub fn build(self) -> Result<Policy, PolicyError> {
         let Some(permits) = self.permits else {
-            return Err(PolicyError::new(
+            return Err(PolicyError::missing(
                 "rate",
-                "nothing",
-                "it must be given: 1 to 4294967295 requests, per 1 ns to 73 years",
+                "allowed are 1 to 4294967295 requests, per 1 ns to 73 years (in a file: permits, and per)",
             ));
         };
         let per = self.per.unwrap_or(Duration::from_secs(1));

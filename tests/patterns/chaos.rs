@@ -89,6 +89,16 @@ fn off_by_default_and_again_when_stopped() {
     handle.set_override(Override::Close);
     assert_eq!(plain(&time, &mut service), "closed");
     assert_eq!((handle.snapshot().rejected, watch.counts().calls), (1, 2));
+    assert!(!handle.snapshot().running);
+    // Who takes an order back starts nothing.
+    handle.set_override(Override::None);
+    assert_eq!(plain(&time, &mut service), "200");
+    handle.start();
+    handle.set_override(Override::Bypass);
+    assert_eq!(plain(&time, &mut service), "200");
+    assert!(handle.snapshot().running);
+    handle.set_override(Override::None);
+    assert_eq!(plain(&time, &mut service), "injected");
 }
 
 #[test]
