@@ -59,8 +59,8 @@ impl Word {
     #[inline]
     pub(super) fn is_simple_end(self, ticket: Ticket) -> bool {
         let looked_at = GENERATION | STATE | SHARE | WINDOW | LOUD;
-        let bits = u64::from(ticket.generation) << 32 | u64::from(ticket.probe);
-        self.0 & looked_at == bits
+        let bits = u64::from(ticket.generation) << 32;
+        ticket.probe == 0 && self.0 & looked_at == bits
     }
 
     /// Calls pass without another thought.

@@ -19,10 +19,40 @@ use tokio::time::Instant;
 
 use super::{NoRuntime, Tick, instant_of, tick_of};
 use crate::kernel::shared::{give_back, lend, pooled};
-use crate::kernel::sync::{alarms, ids, stripes};
+use crate::kernel::sync::{Mutex, ids, stripes, timers};
 use crate::kernel::wheel::{Alarm, Next, Place};
 
-pooled!(Alarm);
+/// The timers of one runtime.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    runtime: Id,
+    alarm: Alarm,
+    /// What the driver sleeps by; gone when the runtime has ended, which it would
+    /// keep alive otherwise. Whoever arms an earlier timer sets it anew: only
+    /// tokio's own driver wakes ours. A wake from a busy task would put it where
+    /// no other worker finds it.
+    sleep: Mutex<Option<Pin<Box<tokio::time::Sleep>>>>,
+}
+
+pooled!(Timers);
+
+impl Timers {
+    /// Sets the driver's sleep to what is planned.
+    fn plan(&self, then: impl FnOnce(Pin<&mut tokio::time::Sleep>)) {
+        if let Some(sleep) = self.sleep.lock().as_mut() {
+            let far = Instant::now() + FAR;
+            let planned = instant_of(self.alarm.planned());
+            let until = planned.map_or(far, |planned| planned.min(far));
+            sleep.as_mut().reset(until);
+            then(sleep.as_mut());
+        }
+    }
+
+    #[cold]
+    fn hurry(&self) {
+        self.plan(|_| ());
+    }
+}
 
 thread_local! {
     /// Where this thread has armed last.
@@ -31,17 +61,15 @@ thread_local! {
 
 struct Home {
     runtime: Id,
-    /// The thread belongs to a runtime that runs on by itself, whatever this
-    /// thread does: it need not be asked again where it is.
-    worker: bool,
-    alarm: Arc<Alarm>,
+    /// `None`: that runtime has no timers.
+    timers: Option<Arc<Timers>>,
 }
 
 /// A timer that may be armed. Its drop takes it out.
 #[derive(Debug)]
 pub(super) struct Armed {
     /// `None` while it is not armed.
-    alarm: Option<Arc<Alarm>>,
+    timers: Option<Arc<Timers>>,
     /// Whose shard it lies on.
     thread: u32,
     place: Place,
@@ -52,7 +80,7 @@ impl Armed {
     #[inline]
     pub(super) const fn not() -> Self {
         Self {
-            alarm: None,
+            timers: None,
             thread: 0,
             place: Place::NONE,
         }
@@ -62,15 +90,10 @@ impl Armed {
     #[inline]
     pub(super) fn arm(&mut self, due: Tick, now: Tick, waker: &Waker) -> Result<(), NoRuntime> {
         let mut waker = waker.clone();
-        let thread = ids::thread_index();
-        if let Some(alarm) = near() {
-            match alarm.arm(thread, due, now, waker) {
-                Ok(place) => {
-                    self.alarm = Some(alarm);
-                    self.thread = thread;
-                    self.place = place;
-                    return Ok(());
-                }
+        if let Some(timers) = near() {
+            match self.arm_on(timers?, due, now, waker) {
+                Ok(()) => return Ok(()),
+                // That runtime has ended.
                 Err(back) => waker = back,
             }
         }
@@ -79,36 +102,44 @@ impl Armed {
 
     #[cold]
     fn arm_far(&mut self, due: Tick, now: Tick, waker: Waker) -> Result<(), NoRuntime> {
-        let alarm = settle()?;
+        let timers = settle()?;
+        self.arm_on(timers, due, now, waker).map_err(|_| NoRuntime)
+    }
+
+    #[inline]
+    fn arm_on(
+        &mut self,
+        timers: Arc<Timers>,
+        due: Tick,
+        now: Tick,
+        waker: Waker,
+    ) -> Result<(), Waker> {
         let thread = ids::thread_index();
-        let place = alarm.arm(thread, due, now, waker);
-        self.place = place.map_err(|_| NoRuntime)?;
-        self.alarm = Some(alarm);
+        let (place, is_earlier) = timers.alarm.arm(thread, due, now, waker)?;
+        if is_earlier {
+            timers.hurry();
+        }
+        self.timers = Some(timers);
         self.thread = thread;
+        self.place = place;
         Ok(())
     }
 
     /// Whether it is still armed, and where its task is polled now; if so,
     /// `waker` is woken when it fires.
     pub(super) fn renew(&self, waker: &Waker) -> bool {
-        let Some(alarm) = &self.alarm else {
+        let Some(timers) = &self.timers else {
             return false;
         };
-        // Outside of any runtime it may stay where it is.
-        let moved = near().map_or_else(settle, Ok).is_ok_and(|here| {
-            let moved = !Arc::ptr_eq(&here, alarm);
-            give_back(here);
-            moved
-        });
-        !moved && alarm.renew(self.thread, self.place, waker)
+        !has_moved(timers) && timers.alarm.renew(self.thread, self.place, waker)
     }
 
     /// Takes it out, if it has not fired.
     #[inline]
     pub(super) fn cancel(&mut self) {
-        if let Some(alarm) = self.alarm.take() {
-            alarm.cancel(self.thread, self.place);
-            give_back(alarm);
+        if let Some(timers) = self.timers.take() {
+            timers.alarm.cancel(self.thread, self.place);
+            give_back(timers);
         }
     }
 }
@@ -120,84 +151,98 @@ impl Drop for Armed {
     }
 }
 
+/// Whether this is another runtime, and one that has timers: outside of any, or in
+/// one that has shut down, an armed timer may stay where it is.
+fn has_moved(timers: &Timers) -> bool {
+    let Ok(handle) = Handle::try_current() else {
+        return false;
+    };
+    if handle.id() == timers.runtime {
+        return false;
+    }
+    let here = near().unwrap_or_else(settle);
+    here.is_ok_and(|here| !here.alarm.is_closed())
+}
+
 /// The time of the current runtime.
 #[inline]
 pub(super) fn now() -> Tick {
     tick_of(Instant::now().into_std())
 }
 
-/// The alarm of the current runtime, if this thread has been there last.
+/// The timers of the current runtime, if this thread has been there last.
+///
+/// The runtime is asked for on every call. A thread can serve several, one within
+/// the other even, and nothing that is cheaper tells them apart.
 #[inline]
-fn near() -> Option<Arc<Alarm>> {
+fn near() -> Option<Result<Arc<Timers>, NoRuntime>> {
     let look = |home: &RefCell<Option<Home>>| {
         let home = home.try_borrow().ok()?;
         let home = home.as_ref()?;
-        // A handle is counted on a line that all threads of the runtime share.
-        let here = home.worker && tokio::task::try_id().is_some()
-            || Handle::try_current().is_ok_and(|handle| handle.id() == home.runtime);
-        here.then(|| lend(&home.alarm))
+        let here = Handle::try_current().is_ok_and(|handle| handle.id() == home.runtime);
+        here.then(|| home.timers.as_ref().map(lend).ok_or(NoRuntime))
     };
     HOME.try_with(look).ok().flatten()
 }
 
-/// The alarm of the current runtime, with a driver.
+/// The timers of the current runtime, with a driver.
 #[cold]
-fn settle() -> Result<Arc<Alarm>, NoRuntime> {
+fn settle() -> Result<Arc<Timers>, NoRuntime> {
     let handle = Handle::try_current().map_err(|_| NoRuntime)?;
     let runtime = handle.id();
-    let shared = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
-    let alarm = match alarms::find(runtime) {
-        Some(alarm) => alarm,
-        None => start(&handle, if shared { stripes() } else { 1 })?,
-    };
+    let timers = timers::find(runtime).map_or_else(|| start(&handle), Ok);
     let home = Home {
         runtime,
-        worker: shared && tokio::task::try_id().is_some(),
-        alarm: Arc::clone(&alarm),
+        timers: timers.as_ref().ok().map(Arc::clone),
     };
     let left = HOME.try_with(|cell| cell.replace(Some(home)));
     drop(left);
-    Ok(alarm)
+    timers
 }
 
-/// Makes the alarm of a runtime, and its driver.
-fn start(handle: &Handle, shards: usize) -> Result<Arc<Alarm>, NoRuntime> {
+/// Makes the timers of a runtime, and their driver.
+fn start(handle: &Handle) -> Result<Arc<Timers>, NoRuntime> {
     // Tokio panics where it has no timers; we say so instead.
     let sleep = catch_unwind(|| tokio::time::sleep(FAR)).map_err(|_| NoRuntime)?;
-    let (alarm, is_new) = alarms::enter(handle.id(), Arc::new(Alarm::new(shards)));
+    let shared = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
+    let (timers, is_new) = timers::enter(
+        handle.id(),
+        Arc::new(Timers {
+            runtime: handle.id(),
+            alarm: Alarm::new(if shared { stripes() } else { 1 }),
+            sleep: Mutex::new(Some(Box::pin(sleep))),
+        }),
+    );
     if is_new {
-        let alarm = Arc::clone(&alarm);
+        let timers = Arc::clone(&timers);
         // A runtime that has shut down drops it at once, which closes the alarm.
-        drop(handle.spawn(Driver {
-            alarm,
-            sleep: Box::pin(sleep),
-        }));
+        drop(handle.spawn(Driver { timers, turns: 0 }));
+        if shared {
+            // Drives it out of the place for the task that this worker runs next,
+            // where no other worker would find it while this one is busy.
+            drop(handle.spawn(async {}));
+        }
     }
-    Ok(alarm)
+    Ok(timers)
 }
 
 /// The longest that tokio is asked to sleep at once.
 const FAR: Duration = Duration::from_secs(365 * 86_400);
 
 struct Driver {
-    alarm: Arc<Alarm>,
-    sleep: Pin<Box<tokio::time::Sleep>>,
+    timers: Arc<Timers>,
+    turns: usize,
 }
 
 impl Future for Driver {
     type Output = Infallible;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Infallible> {
-        let now = now();
-        let again = match self.alarm.turn(now, cx.waker()) {
-            Next::Yield => true,
-            Next::Never => false,
-            Next::At(due) => {
-                let due = instant_of(due).unwrap_or_else(|| Instant::now() + FAR);
-                self.sleep.as_mut().reset(due);
-                self.sleep.as_mut().poll(cx).is_ready()
-            }
-        };
+        self.turns = self.turns.wrapping_add(1);
+        let mut again = true;
+        if self.timers.alarm.turn(now(), self.turns) == Next::Sleep {
+            self.timers.plan(|sleep| again = sleep.poll(cx).is_ready());
+        }
         if again {
             cx.waker().wake_by_ref();
         }
@@ -208,8 +253,10 @@ impl Future for Driver {
 /// Its runtime ends.
 impl Drop for Driver {
     fn drop(&mut self) {
-        alarms::leave(&self.alarm);
-        self.alarm.close();
+        timers::leave(&self.timers);
+        let sleep = self.timers.sleep.lock().take();
+        drop(sleep);
+        self.timers.alarm.close();
     }
 }
 
@@ -217,8 +264,8 @@ impl Drop for Driver {
 #[cfg(feature = "test-util")]
 pub(crate) fn armed() -> usize {
     let handle = Handle::try_current().ok();
-    let alarm = handle.and_then(|handle| alarms::find(handle.id()));
-    alarm.map_or(0, |alarm| alarm.armed())
+    let timers = handle.and_then(|handle| timers::find(handle.id()));
+    timers.map_or(0, |timers| timers.alarm.armed())
 }
 
 #[cfg(all(test, not(keep_loom)))]
@@ -233,11 +280,11 @@ mod tests {
             .build()
             .unwrap();
         let id = runtime.handle().id();
-        let alarm = runtime.block_on(async { settle() }).unwrap();
-        assert!(alarms::find(id).is_some());
+        let timers = runtime.block_on(async { settle() }).unwrap();
+        assert!(timers::find(id).is_some());
         drop(runtime);
-        assert!(alarms::find(id).is_none());
-        HOME.with(RefCell::take);
-        assert_eq!(Arc::strong_count(&alarm), 1);
+        assert!(timers::find(id).is_none());
+        // This thread remembers it, but nothing of the runtime.
+        assert!(timers.sleep.lock().is_none());
     }
 }

@@ -28,6 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use driver::Timers;
 #[cfg(feature = "test-util")]
 pub(crate) use driver::armed;
 #[cfg(any(test, feature = "test-util"))]
@@ -140,7 +141,15 @@ impl Clock {
         if let Source::Manual(manual) = &self.source {
             return Sleep::manual(manual.clone(), due);
         }
-        Sleep::on_wheel(due, seen)
+        if matches!(self.source, Source::Tokio) || due == Tick::MAX {
+            return Sleep::on_wheel(due, due, seen);
+        }
+        // Timers go by tokio's clock. What is left counts, and not the point in
+        // time: clocks drift apart.
+        let now = if seen == Tick::ZERO { self.now() } else { seen };
+        let here = driver::now();
+        let left = due.saturating_since(now);
+        Sleep::on_wheel(due, here.saturating_add(left), here)
     }
 
     /// The time, read once for all layers that are called within one `call`.

@@ -42,12 +42,15 @@ pub(super) fn tick_of(instant: Instant) -> Tick {
 #[inline]
 fn since(start: Origin, instant: Instant) -> Tick {
     if let Some(zero) = start.digits {
-        let since = digits(instant).wrapping_sub(zero).cast_signed();
-        // Below zero: before the start.
-        return Tick::from_nanos(since.max(0).cast_unsigned());
+        let since = digits(instant).wrapping_sub(zero);
+        // What seems to lie in the last of five centuries lies before the start.
+        return Tick::from_nanos(if since > BEFORE { 0 } else { since });
     }
     Tick::ZERO.saturating_add(instant.saturating_duration_since(start.instant))
 }
+
+/// 511 years, in nanoseconds.
+const BEFORE: u64 = u64::MAX - (u64::MAX >> 3);
 
 /// The seconds and nanoseconds of an instant as one number, of which only
 /// differences mean anything.
@@ -120,14 +123,17 @@ mod tests {
         fn digits_are_nanoseconds(
             back in any::<bool>(),
             seconds in (0..34u32).prop_flat_map(|bits| 0..=1u64 << bits),
+            centuries in 0..4u64,
             nanos in prop_oneof![0..1_000_000_000u32, Just(0), Just(1), Just(999_999_999)],
         ) {
             let start = start();
             prop_assert!(start.digits.is_some(), "not on this platform");
-            let far = Duration::new(seconds, nanos);
             let instant = match back {
-                true => start.instant.checked_sub(far),
-                false => start.instant.checked_add(far),
+                true => start.instant.checked_sub(Duration::new(seconds >> 3, nanos)),
+                false => {
+                    let seconds = (seconds >> 2) + centuries * 100 * 365 * 86_400;
+                    start.instant.checked_add(Duration::new(seconds, nanos))
+                }
             };
             if let Some(instant) = instant {
                 prop_assert_eq!(since(start, instant), told(start, instant));

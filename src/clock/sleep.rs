@@ -35,6 +35,8 @@ pub struct NoRuntime;
 #[must_use = "a timer does nothing unless polled"]
 pub struct Sleep {
     due: Tick,
+    /// The same by the clock of the runtime.
+    at: Tick,
     /// A reading of the clock that the first poll may use; zero if there is none.
     seen: Tick,
     armed: Armed,
@@ -44,9 +46,10 @@ pub struct Sleep {
 
 impl Sleep {
     #[inline]
-    pub(super) const fn on_wheel(due: Tick, seen: Tick) -> Self {
+    pub(super) const fn on_wheel(due: Tick, at: Tick, seen: Tick) -> Self {
         Self {
             due,
+            at,
             seen,
             armed: Armed::not(),
             #[cfg(any(test, feature = "test-util"))]
@@ -57,12 +60,12 @@ impl Sleep {
     /// It never fires.
     #[inline]
     pub(crate) const fn never() -> Self {
-        Self::on_wheel(Tick::MAX, Tick::ZERO)
+        Self::on_wheel(Tick::MAX, Tick::MAX, Tick::ZERO)
     }
 
     #[cfg(any(test, feature = "test-util"))]
     pub(super) fn manual(clock: ManualClock, due: Tick) -> Self {
-        let mut sleep = Self::on_wheel(due, Tick::ZERO);
+        let mut sleep = Self::on_wheel(due, due, Tick::ZERO);
         sleep.manual = Some(ManualSleep::new(clock, due));
         sleep
     }
@@ -85,13 +88,13 @@ impl Future for Sleep {
         if let Some(manual) = &mut this.manual {
             return manual.poll(cx).map(Ok);
         }
-        if this.due == Tick::MAX {
+        if this.at == Tick::MAX {
             return Poll::Pending;
         }
         let seen = std::mem::take(&mut this.seen);
         let now = if seen == Tick::ZERO { now() } else { seen };
         // Who polls may be faster than the driver.
-        if now >= this.due {
+        if now >= this.at {
             this.armed.cancel();
             return Poll::Ready(Ok(()));
         }
@@ -99,7 +102,7 @@ impl Future for Sleep {
             return Poll::Pending;
         }
         this.armed.cancel();
-        match this.armed.arm(this.due, now, cx.waker()) {
+        match this.armed.arm(this.at, now, cx.waker()) {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }

@@ -166,40 +166,39 @@ pub(crate) mod graveyard {
 }
 
 /// The timers of each runtime of the process.
-pub(crate) mod alarms {
+pub(crate) mod timers {
     use std::sync::Arc;
 
     use tokio::runtime::Id;
 
-    use crate::kernel::wheel::Alarm;
+    use crate::clock::Timers;
 
-    type Alarms = Vec<(Id, Arc<Alarm>)>;
-    static ALARMS: parking_lot::Mutex<Alarms> = parking_lot::const_mutex(Vec::new());
+    type All = Vec<(Id, Arc<Timers>)>;
+    static ALL: parking_lot::Mutex<All> = parking_lot::const_mutex(Vec::new());
 
-    fn of(alarms: &Alarms, runtime: Id) -> Option<Arc<Alarm>> {
-        let alarm = alarms.iter().find(|(id, _)| *id == runtime);
-        alarm.map(|(_, alarm)| Arc::clone(alarm))
+    fn of(all: &All, runtime: Id) -> Option<Arc<Timers>> {
+        let found = all.iter().find(|(id, _)| *id == runtime);
+        found.map(|(_, timers)| Arc::clone(timers))
     }
 
-    /// The alarm of a runtime.
-    pub(crate) fn find(runtime: Id) -> Option<Arc<Alarm>> {
-        of(&ALARMS.lock(), runtime)
+    /// Those of a runtime.
+    pub(crate) fn find(runtime: Id) -> Option<Arc<Timers>> {
+        of(&ALL.lock(), runtime)
     }
 
-    /// Enters an alarm, or returns the one that was there before.
-    pub(crate) fn enter(runtime: Id, alarm: Arc<Alarm>) -> (Arc<Alarm>, bool) {
-        let mut alarms = ALARMS.lock();
-        if let Some(first) = of(&alarms, runtime) {
+    /// Enters those of a runtime, or returns what was there before.
+    pub(crate) fn enter(runtime: Id, timers: Arc<Timers>) -> (Arc<Timers>, bool) {
+        let mut all = ALL.lock();
+        if let Some(first) = of(&all, runtime) {
             return (first, false);
         }
-        alarms.push((runtime, Arc::clone(&alarm)));
-        (alarm, true)
+        all.push((runtime, Arc::clone(&timers)));
+        (timers, true)
     }
 
-    /// Takes an alarm out.
-    pub(crate) fn leave(alarm: &Arc<Alarm>) {
-        ALARMS
-            .lock()
-            .retain(|(_, entered)| !Arc::ptr_eq(entered, alarm));
+    /// Takes them out.
+    pub(crate) fn leave(timers: &Arc<Timers>) {
+        ALL.lock()
+            .retain(|(_, entered)| !Arc::ptr_eq(entered, timers));
     }
 }

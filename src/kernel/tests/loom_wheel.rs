@@ -18,65 +18,76 @@ fn waker() -> (Arc<Wakes>, Waker) {
     (Arc::clone(&wakes), Waker::from(wakes))
 }
 
-/// Takes turns like the driver's task: one, and one more for each time it was
-/// roused meanwhile. Returns its plan and how often it has been roused since.
-fn drive(alarm: &Alarm, now: Tick) -> (Next, Arc<Wakes>, u32) {
-    let (wakes, driver) = waker();
-    let mut seen = 0;
-    loop {
-        let next = alarm.turn(now, &driver);
-        let roused = wakes.count();
-        if roused == seen {
-            return (next, wakes, seen);
+/// An alarm with what its driver sleeps by, in nanoseconds.
+struct Driven {
+    alarm: Alarm,
+    sleep: loom::sync::Mutex<u64>,
+}
+
+impl Driven {
+    fn new(shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            alarm: Alarm::new(shards),
+            sleep: loom::sync::Mutex::new(u64::MAX),
+        })
+    }
+
+    fn plan(&self) {
+        let mut sleep = self.sleep.lock().unwrap();
+        *sleep = self.alarm.planned().as_nanos();
+    }
+
+    fn arm(&self, shard: u32, due: u64, now: u64) {
+        let waker = Waker::noop().clone();
+        let armed = self.alarm.arm(shard, tick(due), tick(now), waker);
+        if armed.unwrap().1 {
+            self.plan();
         }
-        seen = roused;
+    }
+
+    fn drive(&self, now: u64) {
+        assert_eq!(self.alarm.turn(tick(now), 0), Next::Sleep);
+        self.plan();
+    }
+
+    /// The driver wakes in time.
+    fn assert_covers(&self, due: u64) {
+        let sleep = *self.sleep.lock().unwrap();
+        assert!(sleep <= due, "it sleeps until {sleep}");
     }
 }
 
-/// Who arms is seen by the driver's plan, or rouses it.
-fn is_covered(plan: Next, due: u64) -> bool {
-    matches!(plan, Next::At(at) if at <= tick(due))
-}
-
 #[test]
-fn loom_wheel_arm_is_seen_or_rouses() {
+fn loom_wheel_arm_is_seen_or_shortens_the_sleep() {
     model(3, || {
-        let alarm = Arc::new(Alarm::new(1));
+        let driven = Driven::new(1);
         // The plan for another timer, which is due now.
-        alarm
-            .arm(0, tick(8), tick(5), Waker::noop().clone())
-            .unwrap();
-        assert_eq!(drive(&alarm, tick(5)).0, Next::At(tick(8)));
+        driven.arm(0, 8, 5);
+        driven.drive(5);
+        driven.assert_covers(8);
         let arming = {
-            let alarm = Arc::clone(&alarm);
-            thread::spawn(move || {
-                alarm
-                    .arm(0, tick(20), tick(10), Waker::noop().clone())
-                    .unwrap();
-            })
+            let driven = Arc::clone(&driven);
+            thread::spawn(move || driven.arm(0, 20, 10))
         };
-        let (plan, wakes, seen) = drive(&alarm, tick(10));
+        driven.drive(10);
         arming.join().unwrap();
-        assert!(is_covered(plan, 20) || wakes.count() > seen, "{plan:?}");
+        driven.assert_covers(20);
     });
 }
 
 #[test]
 fn loom_wheel_two_arm_while_it_plans() {
     model(2, || {
-        let alarm = Arc::new(Alarm::new(2));
+        let driven = Driven::new(2);
         let arming = [(0, 30), (1, 20)].map(|(shard, due)| {
-            let alarm = Arc::clone(&alarm);
-            thread::spawn(move || {
-                let waker = Waker::noop().clone();
-                alarm.arm(shard, tick(due), tick(10), waker).unwrap();
-            })
+            let driven = Arc::clone(&driven);
+            thread::spawn(move || driven.arm(shard, due, 10))
         });
-        let (plan, wakes, seen) = drive(&alarm, tick(10));
+        driven.drive(10);
         for thread in arming {
             thread.join().unwrap();
         }
-        assert!(is_covered(plan, 20) || wakes.count() > seen, "{plan:?}");
+        driven.assert_covers(20);
     });
 }
 
@@ -85,10 +96,10 @@ fn loom_wheel_cancel_against_fire() {
     model(3, || {
         let alarm = Arc::new(Alarm::new(1));
         let (wakes, timer) = waker();
-        let place = alarm.arm(0, tick(5), tick(1), timer).unwrap();
+        let (place, _) = alarm.arm(0, tick(5), tick(1), timer).unwrap();
         let driving = {
             let alarm = Arc::clone(&alarm);
-            thread::spawn(move || alarm.turn(tick(10), Waker::noop()))
+            thread::spawn(move || alarm.turn(tick(10), 0))
         };
         alarm.cancel(0, place);
         driving.join().unwrap();
@@ -104,10 +115,10 @@ fn loom_wheel_renew_against_fire() {
         let alarm = Arc::new(Alarm::new(1));
         let (first, old) = waker();
         let (second, new) = waker();
-        let place = alarm.arm(0, tick(5), tick(1), old).unwrap();
+        let (place, _) = alarm.arm(0, tick(5), tick(1), old).unwrap();
         let driving = {
             let alarm = Arc::clone(&alarm);
-            thread::spawn(move || alarm.turn(tick(10), Waker::noop()))
+            thread::spawn(move || alarm.turn(tick(10), 0))
         };
         let armed = alarm.renew(0, place, &new);
         driving.join().unwrap();

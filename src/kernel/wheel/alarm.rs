@@ -1,8 +1,8 @@
 //! The timers of one runtime: a wheel per thread, and one driver for all.
 //!
 //! A thread arms on its own shard, so that its lock is free nearly always. The
-//! driver sleeps until the time it has *planned*; only who arms an earlier timer
-//! rouses it.
+//! driver sleeps until the time that is *planned*; only who arms an earlier timer
+//! has to see to it that it sleeps no longer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -14,19 +14,17 @@ use crate::kernel::sync::{AtomicU64, Mutex, Ordering, Padded};
 
 /// Timers that are taken out under one hold of a lock.
 const BATCH: usize = 32;
-/// Timers that are looked at in one turn, before others have theirs: the wakes
-/// of so many take well under a millisecond.
-const BUDGET: usize = 256;
+/// Timers that are looked at in one turn, before others have theirs: the tasks
+/// that are woken, for one. More of them do not fit a worker's own queue.
+const BUDGET: usize = 64;
 
 /// What the driver does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Let others run, and then take another turn.
     Yield,
-    /// Take another turn then, or when roused.
-    At(Tick),
-    /// Take another turn when roused.
-    Never,
+    /// Take another turn when the [planned](Alarm::planned) time has come.
+    Sleep,
 }
 
 #[derive(Debug, Default)]
@@ -40,10 +38,8 @@ struct Shard {
 #[derive(Debug)]
 pub(crate) struct Alarm {
     shards: Box<[Padded<Mutex<Shard>>]>,
-    /// The driver takes its next turn by then, in nanoseconds.
+    /// When the driver has to take its next turn, in nanoseconds.
     planned: Padded<AtomicU64>,
-    /// The driver's; gone while it has been roused.
-    driver: Mutex<Option<Waker>>,
 }
 
 impl Alarm {
@@ -53,7 +49,6 @@ impl Alarm {
         Self {
             shards: (0..shards).map(|_| shard()).collect(),
             planned: Padded(AtomicU64::new(u64::MAX)),
-            driver: Mutex::new(None),
         }
     }
 
@@ -63,7 +58,9 @@ impl Alarm {
         &self.shards[thread as usize & (self.shards.len() - 1)].0
     }
 
-    /// Arms a timer on the thread's shard.
+    /// Arms a timer on the thread's shard, and tells whether it comes before what
+    /// was planned: then the driver must be made to sleep no longer than the new
+    /// plan, under a lock that it takes for the same.
     ///
     /// # Errors
     /// The waker, if the driver is gone.
@@ -74,7 +71,7 @@ impl Alarm {
         due: Tick,
         now: Tick,
         waker: Waker,
-    ) -> Result<Place, Waker> {
+    ) -> Result<(Place, bool), Waker> {
         let place = {
             let mut shard = self.shard(thread).lock();
             if shard.closed {
@@ -85,21 +82,15 @@ impl Alarm {
         };
         // The driver plans anew before it locks a shard: either it has seen the
         // timer, or we see that it is planning.
-        if due.as_nanos() < self.planned.0.load(Ordering::Relaxed) {
-            self.rouse(due);
-        }
-        Ok(place)
+        let due = due.as_nanos();
+        let is_earlier = due < self.planned.0.load(Ordering::Relaxed)
+            && self.planned.0.fetch_min(due, Ordering::Relaxed) > due;
+        Ok((place, is_earlier))
     }
 
-    #[cold]
-    fn rouse(&self, due: Tick) {
-        let due = due.as_nanos();
-        if self.planned.0.fetch_min(due, Ordering::Relaxed) > due {
-            let driver = self.driver.lock().take();
-            if let Some(driver) = driver {
-                wake(driver);
-            }
-        }
+    /// When the driver has to take its next turn.
+    pub(crate) fn planned(&self) -> Tick {
+        Tick::from_nanos(self.planned.0.load(Ordering::Relaxed))
     }
 
     /// Whether a timer is still armed; `waker` is woken when it fires.
@@ -133,37 +124,23 @@ impl Alarm {
         drop(waker);
     }
 
-    /// The driver's turn: wakes what is due.
-    pub(crate) fn turn(&self, now: Tick, waker: &Waker) -> Next {
-        self.listen(waker);
-        // From here on everybody rouses.
+    /// The driver's turn: wakes what is due. It begins with another shard each
+    /// time, or the last ones would have to wait until the first have nothing.
+    pub(crate) fn turn(&self, now: Tick, number: usize) -> Next {
+        // From here on everything is earlier than planned.
         self.planned.0.store(u64::MAX, Ordering::Relaxed);
         let mut budget = BUDGET;
         let mut until = u64::MAX;
-        for shard in &self.shards {
+        let first = number & (self.shards.len() - 1);
+        let (before, after) = self.shards.split_at(first);
+        for shard in after.iter().chain(before) {
             match drain(&shard.0, now, &mut budget) {
                 Turn::More => return Next::Yield,
                 Turn::Until(next) => until = until.min(next),
             }
         }
         self.planned.0.fetch_min(until, Ordering::Relaxed);
-        if until == u64::MAX {
-            return Next::Never;
-        }
-        Next::At(Tick::from_nanos(until))
-    }
-
-    /// Who is to be roused.
-    fn listen(&self, waker: &Waker) {
-        let known = self
-            .driver
-            .lock()
-            .as_ref()
-            .is_some_and(|old| old.will_wake(waker));
-        if !known {
-            let old = self.driver.lock().replace(waker.clone());
-            drop(old);
-        }
+        Next::Sleep
     }
 
     /// The driver's end: everybody is woken, to arm elsewhere.
@@ -178,6 +155,13 @@ impl Alarm {
                 wheel.clear(wake);
             }
         }
+    }
+
+    /// Whether the driver is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shards
+            .first()
+            .is_none_or(|shard| shard.0.lock().closed)
     }
 
     /// Timers that are armed.

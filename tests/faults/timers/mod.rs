@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod life;
+mod places;
 mod virtual_time;
 
 use std::future::Future;
