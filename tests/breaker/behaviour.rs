@@ -13,20 +13,20 @@ use tower_keep::{Override, Ratio, RejectionKind, Setup, key};
 
 use crate::support::{call, inner, ms, request, secs};
 
-const BAD: Outcome = Outcome::Failure(Failure::Transient);
+pub(crate) const BAD: Outcome = Outcome::Failure(Failure::Transient);
 
-fn breaker(policy: PolicyBuilder) -> (ManualClock, Handle) {
+pub(crate) fn breaker(policy: PolicyBuilder) -> (ManualClock, Handle) {
     let time = ManualClock::new();
     let setup = Setup::new().with_clock(time.clock());
     let layer = CircuitBreakerLayer::with(policy.build().unwrap(), setup);
     (time, layer.handle())
 }
 
-fn finish(handle: &Handle, outcome: Outcome) {
+pub(crate) fn finish(handle: &Handle, outcome: Outcome) {
     handle.admit().unwrap().finish(outcome);
 }
 
-fn fixed() -> PolicyBuilder {
+pub(crate) fn fixed() -> PolicyBuilder {
     let policy = Policy::builder().jitter(Ratio::ZERO).open_wait(secs(1));
     policy
         .max_open_wait(secs(1))

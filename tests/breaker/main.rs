@@ -13,4 +13,5 @@ mod behaviour;
 mod figures;
 mod files;
 mod model;
+mod probes;
 mod reference;

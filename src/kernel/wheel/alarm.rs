@@ -84,13 +84,13 @@ impl Alarm {
         // timer, or we see that it is planning.
         let due = due.as_nanos();
         let is_earlier = due < self.planned.0.load(Ordering::Relaxed)
-            && self.planned.0.fetch_min(due, Ordering::Relaxed) > due;
+            && self.planned.0.fetch_min(due, Ordering::AcqRel) > due;
         Ok((place, is_earlier))
     }
 
     /// When the driver has to take its next turn.
     pub(crate) fn planned(&self) -> Tick {
-        Tick::from_nanos(self.planned.0.load(Ordering::Relaxed))
+        Tick::from_nanos(self.planned.0.load(Ordering::Acquire))
     }
 
     /// Whether a timer is still armed; `waker` is woken when it fires.
@@ -127,8 +127,9 @@ impl Alarm {
     /// The driver's turn: wakes what is due. It begins with another shard each
     /// time, or the last ones would have to wait until the first have nothing.
     pub(crate) fn turn(&self, now: Tick, number: usize) -> Next {
-        // From here on everything is earlier than planned.
-        self.planned.0.store(u64::MAX, Ordering::Relaxed);
+        // From here on everything is earlier than planned. A swap, and no store: who
+        // lowers the plan meanwhile does so before it or after it.
+        self.planned.0.swap(u64::MAX, Ordering::AcqRel);
         let mut budget = BUDGET;
         let mut until = u64::MAX;
         let first = number & (self.shards.len() - 1);
@@ -139,7 +140,7 @@ impl Alarm {
                 Turn::Until(next) => until = until.min(next),
             }
         }
-        self.planned.0.fetch_min(until, Ordering::Relaxed);
+        self.planned.0.fetch_min(until, Ordering::AcqRel);
         Next::Sleep
     }
 
