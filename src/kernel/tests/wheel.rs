@@ -300,3 +300,25 @@ fn every_shard_has_its_turn() {
     }
     assert!(wakes.iter().all(|wakes| wakes.count() >= 64));
 }
+
+/// What is due does not wait until a crowd has moved down.
+#[test]
+fn a_crowd_that_moves_delays_nobody() {
+    let mut wheel = Wheel::new();
+    let tick = Tick::from_nanos;
+    // All of them lie in one slot of a higher level, which begins at 64 << 19.
+    for name in 0..100_000 {
+        wheel.arm(tick((100 << 19) + u64::from(name)), Tick::ZERO, name);
+    }
+    let now = 65 << 19;
+    let mut budget = 64;
+    assert_eq!(
+        wheel.turn(tick(now), &mut budget, |_| unreachable!()),
+        Turn::More
+    );
+    wheel.arm(tick(now + 1), tick(now), u32::MAX);
+    let mut fired = Vec::new();
+    let mut budget = 64;
+    wheel.turn(tick(now + 1), &mut budget, |name| fired.push(name));
+    assert_eq!(fired, [u32::MAX]);
+}

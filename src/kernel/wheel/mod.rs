@@ -20,8 +20,10 @@ const BITS: usize = 6;
 const SLOTS: usize = 1 << BITS;
 /// A granule is 2¹⁹ ns: 0.52 ms.
 const GRANULE_BITS: u32 = 19;
-/// The list behind all slots: entries that are to be looked at.
-const WORK: usize = LEVELS * SLOTS;
+/// The lists behind all slots: entries that may be due, and entries of a higher
+/// level that have to move down.
+const DUE: usize = LEVELS * SLOTS;
+const MOVING: usize = DUE + 1;
 
 /// Where an armed timer lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +44,8 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Wheel<W> {
     slab: Slab<W>,
-    /// The first entry of each slot's list, and of the work list.
-    heads: [u32; WORK + 1],
+    /// The first entry of each slot's list, and of the lists behind them.
+    heads: [u32; MOVING + 1],
     /// Which slots of a level have entries.
     occupied: [u64; LEVELS],
     /// The earliest entry of a slot of the lowest level, or an earlier one that
@@ -67,7 +69,7 @@ impl<W> Wheel<W> {
     pub(crate) const fn new() -> Self {
         Self {
             slab: Slab::new(),
-            heads: [NONE; WORK + 1],
+            heads: [NONE; MOVING + 1],
             occupied: [0; LEVELS],
             soonest: [u64::MAX; SLOTS],
             elapsed: 0,
@@ -113,12 +115,21 @@ impl<W> Wheel<W> {
         let now = now.as_nanos();
         let granule = now >> GRANULE_BITS;
         loop {
-            while self.heads[WORK] != NONE {
+            // What is due comes before what has to move, however much that is.
+            let looks_at = if self.heads[DUE] != NONE {
+                DUE
+            } else if let Some(slot) = self.slot_that_is_due(now) {
+                self.detach(slot, DUE);
+                continue;
+            } else {
+                MOVING
+            };
+            let index = self.heads[looks_at];
+            if index != NONE {
                 if *budget == 0 {
                     return Turn::More;
                 }
                 *budget -= 1;
-                let index = self.heads[WORK];
                 let due = self.slab.at(index).due;
                 if due <= now {
                     if let Some(waker) = self.take(index) {
@@ -128,7 +139,9 @@ impl<W> Wheel<W> {
                     self.unlink(index);
                     self.put(index, due);
                 }
+                continue;
             }
+            // Nothing is due on the lowest level.
             let Some((level, slot, start)) = self.first() else {
                 self.elapsed = self.elapsed.max(granule);
                 return Turn::Until(u64::MAX);
@@ -143,8 +156,20 @@ impl<W> Wheel<W> {
                 return Turn::Until(earliest);
             }
             self.elapsed = self.elapsed.max(start);
-            self.detach(level, slot);
+            self.detach(level * SLOTS + slot, MOVING);
         }
+    }
+
+    /// The first slot of the lowest level, if something there may be due.
+    fn slot_that_is_due(&mut self, now: u64) -> Option<usize> {
+        let slots = self.occupied[0];
+        let slot = slots.trailing_zeros() as usize;
+        if slots == 0 || self.soonest[slot] > now {
+            return None;
+        }
+        let block = self.elapsed >> BITS << BITS;
+        self.elapsed = self.elapsed.max(block | slot as u64);
+        Some(slot)
     }
 
     /// The first slot that has entries, and the granule it begins with. Slots of
@@ -158,16 +183,16 @@ impl<W> Wheel<W> {
         Some((level, slot as usize, start))
     }
 
-    /// Makes a slot's list the work list, which is empty.
-    fn detach(&mut self, level: usize, slot: usize) {
-        let head = std::mem::replace(&mut self.heads[level * SLOTS + slot], NONE);
-        self.occupied[level] &= !(1 << slot);
-        if level == 0 {
+    /// Makes a slot's list one of those behind all slots, which is empty.
+    fn detach(&mut self, slot: usize, to: usize) {
+        let head = std::mem::replace(&mut self.heads[slot], NONE);
+        self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
+        if slot < SLOTS {
             self.soonest[slot] = u64::MAX;
         }
-        self.heads[WORK] = head;
+        self.heads[to] = head;
         if head != NONE {
-            self.slab.at(head).list = const { list_number(WORK) };
+            self.slab.at(head).list = list_number(to);
         }
     }
 
@@ -212,7 +237,7 @@ impl<W> Wheel<W> {
         if next != NONE {
             // It is the first one now, and has to know its list.
             self.slab.at(next).list = list_number(list);
-        } else if list != WORK {
+        } else if list < DUE {
             self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
         }
     }
@@ -226,7 +251,7 @@ impl<W> Wheel<W> {
 
     /// Takes out everything.
     pub(crate) fn clear(&mut self, mut wake: impl FnMut(W)) {
-        for list in 0..=WORK {
+        for list in 0..=MOVING {
             while self.heads[list] != NONE {
                 if let Some(waker) = self.take(self.heads[list]) {
                     wake(waker);
@@ -242,7 +267,7 @@ impl<W> Wheel<W> {
     }
 }
 
-/// There are 513 lists.
+/// There are 514 lists.
 #[allow(clippy::cast_possible_truncation)]
 const fn list_number(list: usize) -> u16 {
     list as u16
