@@ -2,7 +2,8 @@
 //!
 //! Within one nested `call` the first layer that needs the time reads it and
 //! the layers below share its reading. On the way out everybody reads anew:
-//! somebody may have burnt time in between.
+//! somebody may have burnt time in between. A service that blocks within `call`
+//! and drives other calls from there shows them the time at which it was called.
 
 use std::cell::Cell;
 

@@ -70,7 +70,9 @@ pub struct Gcra {
     tat: AtomicU64,
     /// The quota that `tat` was written under; written while it is `BUSY`.
     scale: AtomicU64,
+    /// 0 in a bucket that was never drawn from.
     cell: AtomicU64,
+    full: AtomicU64,
 }
 
 impl Gcra {
@@ -164,12 +166,7 @@ impl Gcra {
             }
         };
         publish();
-        let (from, to) = (u128::from(old.cell.max(1)), u128::from(new.cell));
-        // Rounded down what it has, and up what was reserved beyond that.
-        let has = u128::from(old.full.saturating_sub(lacks)) * to / from;
-        let reserved = (u128::from(lacks.saturating_sub(old.full)) * to).div_ceil(from);
-        let full = u128::from(new.full);
-        self.enter(new, now, full - has.min(full) + reserved);
+        self.enter(new, now, new.lacks_after(lacks, old.cell, old.full));
     }
 
     /// How full the bucket is at `now`; `None` if it was retired.
@@ -225,8 +222,9 @@ impl Gcra {
         }
     }
 
-    /// Expresses a bucket in the units of another quota. What it lacks is kept
-    /// as a number of requests: a faster rate refills it faster from now on.
+    /// Expresses a bucket in the units of another quota. What it has is kept as a
+    /// number of requests, so that going there and back mints nothing; a faster
+    /// rate refills it faster from now on.
     #[cold]
     fn carry_over(&self, quota: &Quota, now: Tick, tat: u64) {
         if tat == BUSY || !self.swap(tat, BUSY) {
@@ -234,10 +232,12 @@ impl Gcra {
             return;
         }
         let scale = self.scale.load(Ordering::Relaxed);
-        let cell = u128::from(self.cell.load(Ordering::Relaxed).max(1));
-        // Rounded up: an update mints nothing.
-        let lacks = u128::from(tat.saturating_sub(units(scale, now)));
-        let lacks = (lacks * u128::from(quota.cell)).div_ceil(cell);
+        let cell = self.cell.load(Ordering::Relaxed);
+        let full = self.full.load(Ordering::Relaxed);
+        let lacks = match cell {
+            0 => 0,
+            _ => quota.lacks_after(tat.saturating_sub(units(scale, now)), cell, full),
+        };
         self.enter(quota, now, lacks);
     }
 
@@ -251,6 +251,7 @@ impl Gcra {
         };
         self.scale.store(quota.scale, Ordering::Release);
         self.cell.store(quota.cell, Ordering::Release);
+        self.full.store(quota.full, Ordering::Release);
         self.tat.store(fresh, Ordering::Release);
     }
 }

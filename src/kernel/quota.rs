@@ -75,6 +75,17 @@ impl Quota {
         })
     }
 
+    /// What a bucket lacks under this quota that lacked so much under another one
+    /// with this `cell` and `full`: what it has is kept, up to the burst.
+    pub(super) fn lacks_after(&self, lacks: u64, cell: u64, full: u64) -> u128 {
+        let (from, to) = (u128::from(cell.max(1)), u128::from(self.cell));
+        // Rounded down what it has, and up what was reserved beyond that.
+        let has = u128::from(full.saturating_sub(lacks)) * to / from;
+        let reserved = (u128::from(lacks.saturating_sub(full)) * to).div_ceil(from);
+        let full = u128::from(self.full);
+        full - has.min(full) + reserved
+    }
+
     /// As words, for [`Live`](super::live::Live).
     #[must_use]
     pub fn to_words(self) -> [u64; 4] {

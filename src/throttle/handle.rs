@@ -53,10 +53,10 @@ pub struct Snapshot {
 steers! {
     State,
     {
-        /// What the common bucket has is kept, up to the new burst; what the bucket of
-        /// a key lacks is kept as a number of requests, up to the new burst if the
-        /// rate is another. The new rate refills them, and nothing is given for the
-        /// change. `max_keys` stays as it was.
+        /// What a bucket has is kept as a number of requests, up to the new burst, and
+        /// the new rate refills it: nothing is given for the change. (At the same rate
+        /// a key's bucket keeps what it lacks; one that nobody has drawn from is full.)
+        /// `max_keys` stays as it was.
         update
     }
     {

@@ -22,6 +22,7 @@ mod c_contention;
 mod d_breaker;
 mod d_limits;
 mod d_probes;
+mod d_updates;
 mod e_bodies;
 mod e_headers;
 mod k_composition;

@@ -54,7 +54,7 @@ proptest! {
         prop_assert_eq!(granted, u64::from(rate.burst), "not in order again");
     }
 
-    /// A new quota keeps what a bucket lacks, as a number of requests, and mints nothing.
+    /// A new quota keeps what a bucket has, as a number of requests, and mints nothing.
     #[test]
     fn a_new_quota_mints_nothing(
         old in rates(),
@@ -70,18 +70,30 @@ proptest! {
             model.ask(&gcra, now, 1 + cost % old.burst, 0);
             now += step % (old.period / u64::from(old.permits) + 2);
         }
-        // What is missing: `lacks / old.period` requests. The new model misses no more than that
-        // (rounded down), and at most all.
+        // What is there: `(old.full() - lacks) / old.period` requests, of which the new model has
+        // as many as it can hold. A bucket that nobody has drawn from is full; and at the same rate
+        // a bucket knows of no change, and what is missing is kept.
         let lacks = model.tat.saturating_sub(old.fine(now));
-        let sure = lacks.saturating_sub(old.fine(old.slack()));
-        let least = wide(sure, new.period, old.period).min(new.full());
+        let pace = |rate: Rate, period: u64| u128::from(rate.permits) * u128::from(period);
+        let same = pace(old, new.period) == pace(new, old.period);
+        let misses = |lacks: u128, rounded: u128| {
+            if steps.is_empty() {
+                return 0;
+            }
+            if same {
+                let lacks = wide(lacks, new.period, old.period);
+                return lacks.saturating_sub(rounded).min(new.full());
+            }
+            let has = wide(old.full().saturating_sub(lacks), new.period, old.period) + rounded;
+            new.full().saturating_sub(has)
+        };
+        let least = misses(lacks.saturating_sub(old.fine(old.slack())), 1);
         let quota = new.quota();
         let granted = u128::from(drain(&gcra, &quota, now));
         let may = (new.full() + new.fine(new.slack()) - least) / u128::from(new.period);
         prop_assert!(granted <= may, "{granted} instead of {may}");
         // Rounded by a nanosecond of either rate at most.
-        let most = wide(lacks + u128::from(old.permits), new.period, old.period)
-            + u128::from(new.permits) * 2;
+        let most = misses(lacks + u128::from(old.permits), 0) + u128::from(new.permits) * 2;
         let must = new.full().saturating_sub(most) / u128::from(new.period);
         prop_assert!(granted >= must, "{granted} instead of {must}");
         // From here on the new rate counts.
@@ -108,11 +120,11 @@ fn wide(a: u128, b: u64, c: u64) -> u128 {
     (a / c) * b + (a % c) * b / c
 }
 
-/// Ten requests are missing before and after, whatever the rate.
+/// Forty requests are left before and after, whatever the rate and the burst.
 #[test]
-fn missing_requests_are_kept() {
+fn what_is_left_is_kept() {
     let quota = |permits, burst| Quota::new(permits, nanos(SECOND), burst, Duration::ZERO).unwrap();
-    for (before, after) in [(10, 1000), (1000, 10), (30, 8), (8, 30), (10, 10)] {
+    for (before, after) in [(10, 1000), (1000, 10), (30, 8), (8, 30)] {
         let gcra = Gcra::new();
         let now = at((1 << 50) + 7);
         let Decision::Admit(_) = gcra.admit(&quota(before, 50), now, 10, Duration::ZERO) else {
@@ -120,7 +132,15 @@ fn missing_requests_are_kept() {
         };
         let after = quota(after, 60);
         let level = gcra.level(&after, now).unwrap();
-        assert_eq!(after.remaining(level, now), 50);
+        assert_eq!(after.remaining(level, now), 40);
+    }
+    // There and back, again and again.
+    let (wide, tight) = (quota(100, 100), quota(7, 10));
+    let gcra = Gcra::new();
+    assert_eq!(drain(&gcra, &wide, 1 << 50), 100);
+    for _ in 0..3 {
+        assert_eq!(drain(&gcra, &tight, 1 << 50), 0);
+        assert_eq!(drain(&gcra, &wide, 1 << 50), 0);
     }
 }
 
