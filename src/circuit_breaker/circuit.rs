@@ -191,7 +191,9 @@ impl Circuit {
             }
             _ => {}
         }
-        if self.word().is_plain() && self.word().is_timed() {
+        // In a ramp as well: what comes back half may hang again.
+        let word = self.word();
+        if word.is_closed() && !word.is_share() && word.is_timed() {
             self.finds_overdue(now);
         }
         let word = self.word();

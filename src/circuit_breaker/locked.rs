@@ -155,6 +155,7 @@ impl Circuit {
                 && let Some(pending) = self.pending.get()
             {
                 pending.clear();
+                self.sweep_at.store(0, Ordering::Relaxed);
             }
             phases.update(policy, now);
             if rebuilt {

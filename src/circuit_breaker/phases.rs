@@ -204,7 +204,7 @@ impl Phases {
     }
 
     fn settle_probe(&mut self, end: End, now: Tick) -> bool {
-        if !self.probes.leave(end.ticket.probe) {
+        if !self.probes.leave(end.ticket.probe, now) {
             return false;
         }
         let (failed, retry_after) = match end.kind {

@@ -56,10 +56,11 @@ impl Probes {
         Ok(self.next)
     }
 
-    /// Gives a place back; `false` if it was lost before.
-    pub(super) fn leave(&mut self, id: u32) -> bool {
+    /// Gives a place back; `false` if it was lost before, whether or not somebody
+    /// else has taken it.
+    pub(super) fn leave(&mut self, id: u32, now: Tick) -> bool {
         let place = self.places.iter().position(|place| place.id == id);
-        place.map(|place| self.places.swap_remove(place)).is_some()
+        place.is_some_and(|place| now < self.places.swap_remove(place).lease)
     }
 
     /// A probe ended well, or in the way of `bad`.

@@ -33,7 +33,7 @@ pub(crate) fn fixed() -> PolicyBuilder {
         .close_after(CloseAfter::Successes(1))
 }
 
-fn state(handle: &Handle) -> CircuitState {
+pub(crate) fn state(handle: &Handle) -> CircuitState {
     handle.snapshot().state
 }
 

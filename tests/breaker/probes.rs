@@ -1,11 +1,11 @@
 //! Probes, and how they end.
 
 use tower_keep::Ratio;
-use tower_keep::circuit_breaker::{CircuitState, CloseAfter};
+use tower_keep::circuit_breaker::{CircuitState, CloseAfter, Permit};
 use tower_keep::classify::Outcome;
 
-use crate::behaviour::{BAD, breaker, finish, fixed};
-use crate::support::secs;
+use crate::behaviour::{BAD, breaker, finish, fixed, state};
+use crate::support::{ms, secs};
 
 /// No probe's number looks like a state.
 #[test]
@@ -87,4 +87,65 @@ fn fault_041_threads_lose_no_probe() {
         lost += u32::from((seen.state, seen.probes) == (CircuitState::HalfOpen, 1));
     }
     assert_eq!(lost, 0, "of 300");
+}
+
+/// A probe that has lost its place changes nothing, though nobody else has taken it.
+#[test]
+fn fault_041_a_late_probe_changes_nothing() {
+    for end in [Outcome::Success, BAD] {
+        let (time, handle) = breaker(fixed().consecutive(1).probe_timeout(secs(10)));
+        finish(&handle, BAD);
+        time.advance(secs(1));
+        let probe = handle.admit().unwrap();
+        time.advance(secs(3_600));
+        probe.finish(end);
+        let seen = handle.snapshot();
+        assert_eq!(
+            (seen.state, seen.late),
+            (CircuitState::HalfOpen, 1),
+            "{end:?}"
+        );
+    }
+}
+
+/// What has come back half may hang again.
+#[test]
+fn calls_in_flight_count_in_a_ramp() {
+    let policy = fixed()
+        .slow_ratio(Ratio::percent(50))
+        .slow_minimum_calls(4)
+        .slow_threshold(ms(160))
+        .ramp(secs(100));
+    let (time, handle) = breaker(policy);
+    for _ in 0..4 {
+        let slow = handle.admit().unwrap();
+        time.advance(ms(200));
+        slow.finish(Outcome::Success);
+    }
+    assert_eq!(state(&handle), CircuitState::Open);
+    time.advance(secs(1));
+    finish(&handle, Outcome::Success);
+    assert!(handle.snapshot().ramping);
+    let hanging: Vec<Permit> = (0..100).filter_map(|_| handle.admit().ok()).collect();
+    assert_eq!(hanging.len(), 10);
+    for _ in 0..10 {
+        time.advance(secs(1));
+        drop(handle.admit());
+    }
+    assert_eq!(handle.snapshot().trips, 2);
+}
+
+/// An update of the threshold counts at once.
+#[test]
+fn calls_in_flight_count_by_the_new_threshold() {
+    let policy = fixed().slow_ratio(Ratio::percent(50)).slow_minimum_calls(4);
+    let (time, handle) = breaker(policy.slow_threshold(secs(1600)));
+    finish(&handle, Outcome::Success);
+    handle.update(policy.slow_threshold(ms(160)).build().unwrap());
+    let _hanging: Vec<Permit> = (0..8).map(|_| handle.admit().unwrap()).collect();
+    for _ in 0..10 {
+        time.advance(secs(1));
+        drop(handle.admit());
+    }
+    assert_eq!(handle.snapshot().trips, 1);
 }

@@ -198,8 +198,7 @@ impl Reference {
 
     /// Finds the calls whose slice of starts ended a threshold ago.
     fn look(&mut self, now: Nanos) {
-        let ramping = self.ramp.is_some();
-        if self.state != CircuitState::Closed || ramping || !self.is_timed() || now < self.look_at {
+        if self.state != CircuitState::Closed || !self.is_timed() || now < self.look_at {
             return;
         }
         let width = (self.rules.threshold / 16).max(1);
@@ -303,9 +302,9 @@ impl Reference {
         asked: Option<Nanos>,
         now: Nanos,
     ) {
-        let before = self.probes.len();
-        self.probes.retain(|(id, _)| *id != call.id);
-        if self.probes.len() == before {
+        let place = self.probes.iter().position(|(id, _)| *id == call.id);
+        // Late is late, whether or not another one has its place.
+        if place.is_none_or(|place| self.probes.swap_remove(place).1 <= now) {
             return;
         }
         self.probed.push((failed, slow));
