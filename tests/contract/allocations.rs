@@ -91,6 +91,14 @@ fn exhaust(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
 }
 
+/// The last request of each key.
+fn exhaust_keys(handle: tower_keep::throttle::Handle) {
+    handle.update(rate(1));
+    for n in 0..7 {
+        handle.admit_for(&one_key(), &n, 1).unwrap();
+    }
+}
+
 /// Opens it by as many failures as that takes.
 fn fail(handle: tower_keep::circuit_breaker::Handle) {
     while let Ok(permit) = handle.admit() {
@@ -107,7 +115,7 @@ allocates_nothing! {
     shed_calls: |s| BulkheadLayer::with(permits(8), s), occupy;
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
-    refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust;
+    refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust_keys;
     breaker_count_calls: |s| CircuitBreakerLayer::with(by_count(), s), fail;
     breaker_time_calls: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s), fail;
     breaker_share_calls: |s| CircuitBreakerLayer::with(by_share(), s), isolate;
