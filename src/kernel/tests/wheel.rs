@@ -322,3 +322,26 @@ fn a_crowd_that_moves_delays_nobody() {
     wheel.turn(tick(now + 1), &mut budget, |name| fired.push(name));
     assert_eq!(fired, [u32::MAX]);
 }
+
+/// A clock that goes back makes nothing early, and what is armed then is in time by it.
+#[test]
+fn fault_020_a_clock_goes_back() {
+    let mut wheel = Wheel::new();
+    let second = |tenths: u64| Tick::from_nanos(tenths * 100_000_000);
+    let turn = |wheel: &mut Wheel<u32>, now| {
+        let mut fired = Vec::new();
+        let turn = wheel.turn(now, &mut 64, |name| fired.push(name));
+        (turn, fired)
+    };
+    wheel.arm(second(100), second(0), 0);
+    assert_eq!(turn(&mut wheel, second(100)).1, [0]);
+    wheel.arm(second(101), second(100), 1);
+    // Half of the time has never been.
+    assert!(turn(&mut wheel, second(50)).1.is_empty());
+    wheel.arm(second(52), second(50), 2);
+    let until = second(52).as_nanos();
+    assert_eq!(turn(&mut wheel, second(51)), (Turn::Until(until), vec![]));
+    assert_eq!(turn(&mut wheel, second(52)).1, [2]);
+    assert!(turn(&mut wheel, second(100)).1.is_empty());
+    assert_eq!(turn(&mut wheel, second(101)).1, [1]);
+}
