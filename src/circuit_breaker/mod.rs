@@ -105,7 +105,7 @@
 //!
 //! # Admission
 //! In `call`. An open circuit refuses without asking the service whether it is
-//! ready. In the half-open state as many calls pass at once as there are probes; a
+//! ready; one of a key is found in `call` only, so the service is asked before. In the half-open state as many calls pass at once as there are probes; a
 //! probe that is dropped, says nothing or takes too long gives its place to
 //! another. What was admitted under an earlier state changes nothing when it ends.
 //!
@@ -127,8 +127,8 @@
 //! one that is closed and remembers nothing bad, or to which nothing bad has
 //! happened for [`max_open_wait`](PolicyBuilder::max_open_wait) since its wait was
 //! over: a flood of keys never frees one that is being held back. Keys that find no
-//! place, and requests without a key, share one circuit. Each circuit takes about
-//! 1.5 kilobytes, and 16 bytes per call of its count window. Keys are kept as hashes
+//! place, and requests without a key, share one circuit. Each circuit takes
+//! about two kilobytes, and 16 bytes per call of its count window. Keys are kept as hashes
 //! only; they are in events, never in metrics.
 //!
 //! # Errors
