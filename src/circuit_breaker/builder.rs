@@ -284,10 +284,8 @@ impl PolicyBuilder {
         let default_count = (ratios && self.time_window.is_none()).then_some(100);
         let count_window = self.count_window.or(default_count);
         let minimum_calls = self.minimum_calls.unwrap_or_else(|| {
-            count_window
-                .filter(|_| self.time_window.is_none())
-                .unwrap_or(20)
-                .min(20)
+            // A window that is smaller than the minimum would never decide.
+            count_window.unwrap_or(20).min(20)
         });
         let probes = self.probes.unwrap_or(3);
         let open_wait = positive("open_wait", self.open_wait)?.unwrap_or(Duration::from_secs(5));

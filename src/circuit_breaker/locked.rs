@@ -146,8 +146,13 @@ impl Circuit {
         let now = self.now();
         let rebuilt = {
             let mut cold = self.cold.lock();
-            cold.past = None;
-            cold.phases.policy.kind != policy.kind
+            let old = cold.phases.policy;
+            let rebuilt = old.kind != policy.kind;
+            if rebuilt || old.time_window != policy.time_window {
+                // What it remembers is in the other one's slots.
+                cold.past = None;
+            }
+            rebuilt
         };
         self.with(now, |phases| {
             // Their slices are as wide as the old threshold says.

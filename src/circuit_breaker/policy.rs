@@ -210,7 +210,9 @@ impl Policy {
         ratio: Option<Ratio>,
         minimum: u32,
     ) -> Result<(), PolicyError> {
-        match (self.count_window, self.time_window) {
+        // The kinds that refuse a share have no count window.
+        let count_window = self.count_window.filter(|_| self.kind == Kind::default());
+        match (count_window, self.time_window) {
             (Some(window), None) if ratio.is_some() && minimum > window => Err(PolicyError::new(
                 field,
                 minimum,

@@ -44,7 +44,6 @@ pub struct Snapshot {
     /// How often it has opened without having closed for good in between.
     pub trips_in_a_row: u32,
     /// How it opened the last time: why, and the figures that did it.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub opened: Option<Transition>,
     /// Slow calls by how long they took: from 1 to 2 times the threshold, from 2 to
     /// 4 times, and so on; the last class is that of all above. Only calls whose

@@ -74,6 +74,7 @@ impl Reason {
 
 /// A circuit changed its state: told once for each change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Transition {
     /// The state before.
@@ -91,5 +92,6 @@ pub struct Transition {
     /// How long it stays open, if it opened.
     pub wait: Option<Duration>,
     /// Whose circuit, if there is one per key.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub key: Option<KeyId>,
 }

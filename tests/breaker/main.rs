@@ -13,5 +13,6 @@ mod behaviour;
 mod figures;
 mod files;
 mod model;
+mod policies;
 mod probes;
 mod reference;

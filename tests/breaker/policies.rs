@@ -1,0 +1,88 @@
+//! Policies that change, and their corners.
+
+use tower_keep::Ratio;
+use tower_keep::circuit_breaker::{CircuitBreakerLayer, Kind, Policy};
+use tower_keep::key;
+
+use crate::behaviour::{BAD, breaker, finish, fixed};
+use crate::support::{ms, secs};
+
+/// What the windows still cover stays.
+#[test]
+fn an_update_keeps_the_window_of_a_share() {
+    let policy = Policy::builder().kind(Kind::AdmissionControl { aggression: 1 });
+    let (time, handle) = breaker(policy);
+    for _ in 0..200 {
+        time.advance(ms(1));
+        if let Ok(permit) = handle.admit() {
+            permit.finish(BAD);
+        }
+    }
+    let before = handle.snapshot().refused_share;
+    assert!((before - 0.75).abs() < 1e-9);
+    handle.update(policy.max_refused(Ratio::percent(70)).build().unwrap());
+    assert!(
+        (handle.snapshot().refused_share - 0.7).abs() < 1e-9,
+        "{}",
+        handle.snapshot().refused_share
+    );
+}
+
+/// Nor for keys.
+#[test]
+fn an_update_is_no_amnesty_for_keys() {
+    let by = key::value(|n: &u32| Some(*n));
+    let policy = Policy::builder().kind(Kind::Ewma).build().unwrap();
+    let handle = CircuitBreakerLayer::keyed(policy, by).handle();
+    for _ in 0..200 {
+        if let Ok(permit) = handle.admit_for(&by, &1) {
+            permit.finish(BAD);
+        }
+    }
+    handle.update(policy);
+    drop(handle.admit_for(&by, &1));
+    let share = handle.circuit(&by, &1).unwrap().snapshot().refused_share;
+    assert!(share > 0.5, "{share}");
+}
+
+/// Also where one of them is smaller than the usual minimum of calls.
+#[test]
+fn either_window_opens_it() {
+    let (time, handle) = breaker(
+        fixed()
+            .failure_ratio(Ratio::percent(50))
+            .count_window(10)
+            .time_window(secs(1)),
+    );
+    for _ in 0..100 {
+        if let Ok(permit) = handle.admit() {
+            permit.finish(BAD);
+        }
+        time.advance(ms(500));
+    }
+    assert!(
+        handle.snapshot().opened.is_some(),
+        "100 failures in a row, and never open"
+    );
+}
+
+/// A kind without a count window is not bounded by it.
+#[test]
+fn a_share_may_have_a_high_minimum() {
+    let policy = Policy::builder()
+        .kind(Kind::ClientThrottle)
+        .minimum_calls(200);
+    assert_eq!(policy.build().err().map(|error| error.to_string()), None);
+}
+
+/// The reason is a part of every snapshot.
+#[test]
+fn a_snapshot_that_is_written_has_the_reason() {
+    let (_, handle) = breaker(fixed().consecutive(1));
+    finish(&handle, BAD);
+    let text = serde_json::to_string(&handle.snapshot()).unwrap();
+    assert!(
+        text.contains("consecutive\"") && text.contains("opened"),
+        "{text}"
+    );
+}
