@@ -33,8 +33,9 @@ pub trait Release<Res, P, C>: sealed::Release {
     /// The response that comes out.
     type Response;
 
-    /// Ends the admission, or hides it in the response.
-    fn release(response: Res, permit: P, classify: C, verdict: Verdict) -> Self::Response;
+    /// Ends the admission, or hides it in the response; nothing of it is left
+    /// where it was.
+    fn release(response: Res, admitted: &mut Option<(P, C)>, verdict: Verdict) -> Self::Response;
 }
 
 // That nobody else can name them is their purpose.
@@ -50,8 +51,12 @@ impl<Res, P: Admission, C> Release<Res, P, C> for OnHead {
     type Response = Res;
 
     #[inline]
-    fn release(response: Res, mut permit: P, _: C, verdict: Verdict) -> Res {
-        permit.finish(verdict.on_head());
+    fn release(response: Res, admitted: &mut Option<(P, C)>, verdict: Verdict) -> Res {
+        // In place: to move the permit first would copy it.
+        if let Some((permit, _)) = admitted {
+            permit.finish(verdict.on_head());
+        }
+        *admitted = None;
         response
     }
 }
@@ -70,10 +75,10 @@ where
 
     fn release(
         response: http::Response<B>,
-        permit: P,
-        classify: C,
+        admitted: &mut Option<(P, C)>,
         verdict: Verdict,
     ) -> Self::Response {
-        response.map(|body| TrackedBody::new(body, permit, classify, verdict))
+        let admitted = admitted.take();
+        response.map(|body| TrackedBody::new(body, admitted, verdict))
     }
 }

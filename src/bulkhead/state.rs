@@ -176,7 +176,7 @@ impl Settle for State {
     type Token = Token;
 
     #[inline]
-    fn settle(&self, token: Token, outcome: Outcome) {
+    fn settle(&self, token: &Token, outcome: Outcome) {
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,
@@ -191,7 +191,7 @@ impl Settle for State {
         } else {
             self.limit.release(token.permits);
         }
-        self.core.tell(Event::Finished(outcome));
+        self.core.tell_finished(outcome);
     }
 }
 

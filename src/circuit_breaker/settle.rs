@@ -9,7 +9,6 @@ use super::ends::{End, EndKind};
 use super::word::Word;
 use crate::classify::{Failure, Outcome};
 use crate::clock::Tick;
-use crate::event::Event;
 use crate::kernel::guard::Settle;
 use crate::kernel::sync::Ordering;
 
@@ -17,7 +16,7 @@ impl Settle for Circuit {
     type Token = Token;
 
     #[inline]
-    fn settle(&self, token: Token, outcome: Outcome) {
+    fn settle(&self, token: &Token, outcome: Outcome) {
         let word = self.word();
         let simple = matches!(outcome, Outcome::Success)
             && word.is_simple_end(token.ticket)
@@ -33,20 +32,20 @@ impl Settle for Circuit {
 
 impl Circuit {
     #[inline(never)]
-    fn settle_usually(&self, word: Word, token: Token, outcome: Outcome) {
-        let overdue = self.leave_place(&token);
+    fn settle_usually(&self, word: Word, token: &Token, outcome: Outcome) {
+        let overdue = self.leave_place(token);
         let usual = matches!(outcome, Outcome::Success)
             && token.ticket.probe == 0
             && word.is_closed()
             && word.generation() == token.ticket.generation
             && !overdue;
-        if usual && self.is_quiet(word, &token) {
+        if usual && self.is_quiet(word, token) {
             self.count(SUCCESS + word.bank());
         } else {
             self.settle_otherwise(word, token, outcome, overdue);
         }
         self.uses.leave();
-        self.common.core.tell(Event::Finished(outcome));
+        self.common.core.tell_finished(outcome);
     }
 
     /// Takes the call out of those under way, and says whether a sweep had done
@@ -90,14 +89,14 @@ impl Circuit {
 
     #[cold]
     #[inline(never)]
-    fn settle_otherwise(&self, word: Word, token: Token, outcome: Outcome, overdue: bool) {
+    fn settle_otherwise(&self, word: Word, token: &Token, outcome: Outcome, overdue: bool) {
         let now = self.now();
         let kind = match outcome {
             Outcome::Success => EndKind::Success,
             Outcome::Failure(Failure::Overload { retry_after }) => EndKind::Failure { retry_after },
             Outcome::Failure(_) => EndKind::Failure { retry_after: None },
             Outcome::Neutral => EndKind::Neutral,
-            Outcome::Cancelled => self.dropped(word, &token, now),
+            Outcome::Cancelled => self.dropped(word, token, now),
         };
         let counted = match outcome {
             Outcome::Success => SUCCESS_APART,
@@ -126,7 +125,7 @@ impl Circuit {
             kind,
             slow: match kind {
                 EndKind::Neutral => None,
-                _ => self.slow_by(word, &token, now),
+                _ => self.slow_by(word, token, now),
             },
             overdue,
         };

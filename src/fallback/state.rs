@@ -118,7 +118,7 @@ impl Settle for State {
     type Token = ();
 
     #[inline]
-    fn settle(&self, (): (), outcome: Outcome) {
+    fn settle(&self, (): &(), outcome: Outcome) {
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,
@@ -128,7 +128,7 @@ impl Settle for State {
             },
             1,
         );
-        self.core.tell(Event::Finished(outcome));
+        self.core.tell_finished(outcome);
     }
 }
 

@@ -83,20 +83,18 @@ impl<P: Admission, C: ClassifyEnd> Drop for Fuse<'_, P, C> {
 }
 
 impl<B: Body, P: Admission, C: ClassifyEnd> TrackedBody<B, P, C> {
-    pub(crate) fn new(inner: B, permit: P, classify: C, verdict: Verdict) -> Self {
-        let mut end = End {
+    pub(crate) fn new(inner: B, admitted: Option<(P, C)>, verdict: Verdict) -> Self {
+        let mut end = admitted.map(|(permit, classify)| End {
             permit,
             classify,
             verdict,
-        };
-        if inner.is_end_stream() {
+        });
+        if inner.is_end_stream()
+            && let Some(mut end) = end.take()
+        {
             end.reached(BodyEnd::Complete(None));
-            return Self { inner, end: None };
         }
-        Self {
-            inner,
-            end: Some(end),
-        }
+        Self { inner, end }
     }
 }
 

@@ -83,7 +83,7 @@ where
             }
             return Poll::Pending;
         };
-        let Some((mut permit, classify)) = this.admitted.take() else {
+        let Some((permit, classify)) = this.admitted else {
             // Refused: the gate holds an error, never a response.
             return match result {
                 Err(error) => Poll::Ready(Err(error)),
@@ -95,10 +95,11 @@ where
                 let verdict = permit
                     .judge(|| classify.classify(Ok(&response)))
                     .unwrap_or(Verdict::Now(Outcome::Neutral));
-                Ok(R::release(response, permit, classify, verdict))
+                Ok(R::release(response, this.admitted, verdict))
             }
             Err(error) => {
                 permit.finish_with(|| classify.classify(Err(&error)).on_head());
+                *this.admitted = None;
                 Err(error)
             }
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::counter::Counters;
 use super::sync::{AtomicU32, Ordering, graveyard, ids};
+use crate::classify::Outcome;
 use crate::clock::Clock;
 use crate::error::{LayerId, Rejection};
 use crate::event::{Event, Listener, Source};
@@ -104,6 +105,14 @@ impl Core {
     pub fn tell(&self, event: Event<'_>) {
         if self.is_heard() {
             self.tell_all(&event);
+        }
+    }
+
+    /// Tells how a call ended. The event is built only where somebody listens.
+    #[inline]
+    pub fn tell_finished(&self, outcome: Outcome) {
+        if self.is_heard() {
+            self.tell_all(&Event::Finished(outcome));
         }
     }
 

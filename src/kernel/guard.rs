@@ -14,7 +14,7 @@ pub trait Settle: Pooled {
     type Token: Copy + fmt::Debug + Send + Sync + Unpin + 'static;
 
     /// Ends one admission. Must not panic: it runs in `Drop`.
-    fn settle(&self, token: Self::Token, outcome: Outcome);
+    fn settle(&self, token: &Self::Token, outcome: Outcome);
 }
 
 /// One admission. [`finish`](Guard::finish) says how the call ended; a guard
@@ -45,7 +45,7 @@ impl<T: Settle> Guard<T> {
     #[inline]
     pub fn finish(&mut self, outcome: Outcome) {
         if let Some(state) = self.state.take() {
-            state.settle(self.token, outcome);
+            state.settle(&self.token, outcome);
             give_back(state);
         }
     }
@@ -67,12 +67,27 @@ impl<T: Settle> Drop for Guard<T> {
     #[inline]
     fn drop(&mut self) {
         if self.state.is_some() {
-            self.finish(if std::thread::panicking() {
-                Outcome::Failure(Failure::Panic)
-            } else {
-                Outcome::Cancelled
-            });
+            self.abandon();
         }
+    }
+}
+
+impl<T: Settle> Guard<T> {
+    // Out of line, so that the drop of a finished guard is one comparison.
+    #[cold]
+    #[inline(never)]
+    fn abandon(&mut self) {
+        self.finish(if std::thread::panicking() {
+            Outcome::Failure(Failure::Panic)
+        } else {
+            Outcome::Cancelled
+        });
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn panicked(&mut self) {
+        self.finish(Outcome::Failure(Failure::Panic));
     }
 }
 
@@ -91,9 +106,10 @@ impl<T: Settle> fmt::Debug for Guard<T> {
 pub fn through<T: Settle, R>(guard: &mut Guard<T>, f: impl FnOnce() -> R) -> R {
     struct Fuse<'a, T: Settle>(Option<&'a mut Guard<T>>);
     impl<T: Settle> Drop for Fuse<'_, T> {
+        #[inline]
         fn drop(&mut self) {
             if let Some(guard) = self.0.take() {
-                guard.finish(Outcome::Failure(Failure::Panic));
+                guard.panicked();
             }
         }
     }

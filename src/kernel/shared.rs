@@ -23,16 +23,19 @@ const SPARES: usize = 16;
 
 /// The spare handles of one thread for states of type `T`.
 pub struct Pool<T: Send + 'static> {
-    places: [Place<T>; PLACES],
+    /// Nearly every call is served from here: apart, so that a place is found by
+    /// a shift.
+    firsts: [Cell<Option<Arc<T>>>; PLACES],
+    mores: [RefCell<Stack<T>>; PLACES],
 }
 
 impl<T: Send + 'static> Drop for Pool<T> {
     /// The thread ends.
     fn drop(&mut self) {
-        for place in &mut self.places {
-            let first = place.first.take();
-            let more = place.more.get_mut().spares.iter_mut();
+        for (first, more) in self.firsts.iter().zip(&mut self.mores) {
+            let more = more.get_mut().spares.iter_mut();
             first
+                .take()
                 .into_iter()
                 .chain(more.filter_map(Option::take))
                 .for_each(bury);
@@ -51,12 +54,6 @@ fn bury<T: Send + 'static>(state: Arc<T>) {
     }
 }
 
-struct Place<T> {
-    /// Nearly every call is served from here.
-    first: Cell<Option<Arc<T>>>,
-    more: RefCell<Stack<T>>,
-}
-
 struct Stack<T> {
     len: usize,
     spares: [Option<Arc<T>>; SPARES],
@@ -68,31 +65,29 @@ impl<T: Send + 'static> Pool<T> {
     #[allow(clippy::new_without_default)] // must be const
     pub const fn new() -> Self {
         Self {
-            places: [const {
-                Place {
-                    first: Cell::new(None),
-                    more: RefCell::new(Stack {
-                        len: 0,
-                        spares: [const { None }; SPARES],
-                    }),
-                }
+            firsts: [const { Cell::new(None) }; PLACES],
+            mores: [const {
+                RefCell::new(Stack {
+                    len: 0,
+                    spares: [const { None }; SPARES],
+                })
             }; PLACES],
         }
     }
 
     #[inline]
-    fn place(&self, state: &Arc<T>) -> &Place<T> {
+    fn place(state: &Arc<T>) -> usize {
         // States lie at least 128 bytes apart. Fibonacci hashing: high bits.
         let hash = (Arc::as_ptr(state).addr() >> 7).wrapping_mul(0x9E37_79B9);
-        &self.places[(hash >> 16) % PLACES]
+        (hash >> 16) % PLACES
     }
 
     #[inline]
     fn take(&self, state: &Arc<T>) -> Option<Arc<T>> {
-        let place = self.place(state);
-        match place.first.take() {
+        let place = Self::place(state);
+        match self.firsts[place].take() {
             Some(spare) if Arc::ptr_eq(&spare, state) => Some(spare),
-            first => place.take_more(state, first),
+            first => self.take_more(place, state, first),
         }
     }
 
@@ -100,29 +95,21 @@ impl<T: Send + 'static> Pool<T> {
     /// run code that comes back here.
     #[inline]
     fn put(&self, state: Arc<T>) -> Option<Arc<T>> {
-        let place = self.place(&state);
-        match place.first.replace(Some(state)) {
+        let place = Self::place(&state);
+        match self.firsts[place].replace(Some(state)) {
             None => None,
-            Some(old) => place.put_more(old),
+            Some(old) => self.put_more(place, old),
         }
     }
-}
 
-impl<T: Send + 'static> fmt::Debug for Pool<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pool")
-    }
-}
-
-impl<T> Place<T> {
     #[cold]
-    fn take_more(&self, state: &Arc<T>, first: Option<Arc<T>>) -> Option<Arc<T>> {
+    fn take_more(&self, place: usize, state: &Arc<T>, first: Option<Arc<T>>) -> Option<Arc<T>> {
         if first.is_some() {
             // Another state's.
-            self.first.set(first);
+            self.firsts[place].set(first);
             return None;
         }
-        let mut more = self.more.try_borrow_mut().ok()?;
+        let mut more = self.mores[place].try_borrow_mut().ok()?;
         let top = more.len.checked_sub(1)?;
         if !more.spares[top]
             .as_ref()
@@ -135,8 +122,8 @@ impl<T> Place<T> {
     }
 
     #[cold]
-    fn put_more(&self, old: Arc<T>) -> Option<Arc<T>> {
-        let Ok(mut more) = self.more.try_borrow_mut() else {
+    fn put_more(&self, place: usize, old: Arc<T>) -> Option<Arc<T>> {
+        let Ok(mut more) = self.mores[place].try_borrow_mut() else {
             return Some(old);
         };
         let len = more.len;
@@ -156,6 +143,12 @@ impl<T> Place<T> {
         more.spares[len] = Some(old);
         more.len = len + 1;
         None
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Pool<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pool")
     }
 }
 

@@ -75,7 +75,7 @@ impl<S, O> Timeout<S, O> {
         if let ReadyWait::Over(_) = self.wait {
             return Poll::Ready(());
         }
-        let longest = self.state.limits().readiness;
+        let longest = self.state.readiness();
         let deadline = Deadline::current();
         if (longest == NONE && deadline.is_none()) || self.state.core.order() == Override::Bypass {
             self.wait = ReadyWait::Not;
@@ -133,14 +133,14 @@ impl<S, O> Timeout<S, O> {
                 Override::Close => return Err(state.refuse(RejectionKind::Closed)),
             }
         }
-        let limits = state.limits();
+        let [attempt, whole] = state.limits();
         let own = state
             .core
             .contain("limit", || self.limits.limit_for(request))
             .flatten();
-        let limit = own.map_or(limits.attempt, nanos);
+        let limit = own.map_or(attempt, nanos);
         let current = Deadline::current();
-        let scoped = limits.deadline != NONE;
+        let scoped = whole != NONE;
         if !scoped && current.is_none() {
             return Ok(Terms {
                 limit,
@@ -149,7 +149,7 @@ impl<S, O> Timeout<S, O> {
             });
         }
         let now = state.core.clock().stamp().now();
-        let mine = now.after_nanos(limits.deadline);
+        let mine = now.after_nanos(whole);
         let due = current.map_or(mine, |current| mine.min(current.tick()));
         if now >= due {
             return Err(state.refuse(RejectionKind::DeadlineExceeded));

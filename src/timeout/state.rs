@@ -26,6 +26,7 @@ const REJECTED: usize = 5;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
+    /// In nanoseconds, or [`NONE`].
     live: Live<3>,
     counters: Counters<8>,
     /// What was left of the deadline when a call began.
@@ -37,14 +38,6 @@ pooled!(State);
 /// Where there is no limit: ten years at most in a policy, so this is never
 /// meant.
 pub(super) const NONE: u64 = u64::MAX;
-
-/// The limits in force in nanoseconds, or [`NONE`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) attempt: u64,
-    pub(super) deadline: u64,
-    pub(super) readiness: u64,
-}
 
 fn pack(policy: Policy) -> [u64; 3] {
     [policy.attempt, policy.deadline, policy.readiness].map(|limit| limit.map_or(NONE, nanos))
@@ -67,14 +60,16 @@ impl State {
         Shared::from_arc(state)
     }
 
+    /// The limits of a call: on an attempt, and on the whole.
     #[inline]
-    pub(super) fn limits(&self) -> Limits {
-        let [attempt, deadline, readiness] = self.live.load();
-        Limits {
-            attempt,
-            deadline,
-            readiness,
-        }
+    pub(super) fn limits(&self) -> [u64; 2] {
+        self.live.load_first()
+    }
+
+    /// The limit on the wait for readiness.
+    #[inline]
+    pub(super) fn readiness(&self) -> u64 {
+        self.live.word::<2>()
     }
 
     pub(super) fn policy(&self) -> Policy {
@@ -138,7 +133,7 @@ impl Settle for State {
     type Token = ();
 
     #[inline]
-    fn settle(&self, (): (), outcome: Outcome) {
+    fn settle(&self, (): &(), outcome: Outcome) {
         self.counters.add(
             match outcome {
                 Outcome::Success | Outcome::Neutral => FINISHED,
@@ -148,7 +143,7 @@ impl Settle for State {
             },
             1,
         );
-        self.core.tell(Event::Finished(outcome));
+        self.core.tell_finished(outcome);
     }
 }
 

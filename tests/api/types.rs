@@ -31,7 +31,7 @@ fn a_rejection_is_two_words() {
     assert_eq!(size_of::<Result<(), Rejection>>(), 16);
     assert_eq!(size_of::<Fails>(), 16);
     assert!(size_of::<Error<Box<dyn std::error::Error>>>() <= 24);
-    assert_eq!(size_of::<RejectionKind>(), 1);
+    assert_eq!(size_of::<RejectionKind>(), 4);
     assert_eq!(size_of::<LayerId>(), 4);
     assert_eq!(size_of::<Deadline>(), 8);
 }

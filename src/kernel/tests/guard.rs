@@ -13,7 +13,7 @@ pooled!(Log);
 
 impl Settle for Log {
     type Token = u32;
-    fn settle(&self, token: u32, outcome: Outcome) {
+    fn settle(&self, &token: &u32, outcome: Outcome) {
         self.0.lock().unwrap().push((token, outcome));
     }
 }

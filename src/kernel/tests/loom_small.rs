@@ -99,7 +99,7 @@ pooled!(Log);
 
 impl Settle for Log {
     type Token = ();
-    fn settle(&self, (): (), outcome: Outcome) {
+    fn settle(&self, (): &(), outcome: Outcome) {
         self.0.lock().unwrap().push(outcome);
     }
 }
