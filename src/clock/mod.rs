@@ -141,15 +141,22 @@ impl Clock {
         if let Source::Manual(manual) = &self.source {
             return Sleep::manual(manual.clone(), due);
         }
+        let (at, seen) = self.on_tokio(due, seen);
+        Sleep::on_wheel(due, at, seen)
+    }
+
+    /// When `due` is by tokio's clock, by which timers go, and the reading of
+    /// that clock.
+    #[inline]
+    fn on_tokio(&self, due: Tick, seen: Tick) -> (Tick, Tick) {
         if matches!(self.source, Source::Tokio) || due == Tick::MAX {
-            return Sleep::on_wheel(due, due, seen);
+            return (due, seen);
         }
-        // Timers go by tokio's clock. What is left counts, and not the point in
-        // time: clocks drift apart.
+        // What is left counts, and not the point in time: clocks drift apart.
         let now = if seen == Tick::ZERO { self.now() } else { seen };
         let here = driver::now();
         let left = due.saturating_since(now);
-        Sleep::on_wheel(due, here.saturating_add(left), here)
+        (here.saturating_add(left), here)
     }
 
     /// The time, read once for all layers that are called within one `call`.

@@ -10,8 +10,11 @@ use std::cell::Cell;
 use super::{Clock, Tick};
 
 thread_local! {
-    /// The reading and the identity of its clock; 0: none.
-    static CURRENT: Cell<(Tick, usize)> = const { Cell::new((Tick::ZERO, 0)) };
+    /// The reading and the identity of its clock; 0: none. Two cells: a pair
+    /// would be copied as one value of sixteen bytes, and that waits for the
+    /// stores of its halves.
+    static CURRENT: (Cell<Tick>, Cell<usize>) =
+        const { (Cell::new(Tick::ZERO), Cell::new(0)) };
 }
 
 /// Holds the reading until the `call` that took it returns.
@@ -27,7 +30,8 @@ impl Stamp {
     #[inline]
     pub(super) fn enter(clock: &Clock) -> Self {
         let identity = clock.identity;
-        let current = CURRENT.try_with(Cell::get).unwrap_or((Tick::ZERO, 0));
+        let get = |(now, of): &(Cell<Tick>, Cell<usize>)| (now.get(), of.get());
+        let current = CURRENT.try_with(get).unwrap_or((Tick::ZERO, 0));
         if current.1 == identity {
             return Self {
                 now: current.0,
@@ -35,7 +39,7 @@ impl Stamp {
             };
         }
         let now = clock.now();
-        let _ = CURRENT.try_with(|cell| cell.set((now, identity)));
+        set(now, identity);
         Self {
             now,
             replaced: Some(current),
@@ -51,10 +55,18 @@ impl Stamp {
 impl Drop for Stamp {
     #[inline]
     fn drop(&mut self) {
-        if let Some(before) = self.replaced {
-            let _ = CURRENT.try_with(|cell| cell.set(before));
+        if let Some((now, identity)) = self.replaced {
+            set(now, identity);
         }
     }
+}
+
+#[inline]
+fn set(now: Tick, identity: usize) {
+    let _ = CURRENT.try_with(|current| {
+        current.0.set(now);
+        current.1.set(identity);
+    });
 }
 
 #[cfg(test)]

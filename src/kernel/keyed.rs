@@ -355,15 +355,18 @@ impl<V: 'static> Map<V> for Index<V> {
     }
 }
 
-/// Folds a [`KeyId`] to 64 bits. It is the output of a keyed hash: to hash it again adds nothing.
+/// The low half of a [`KeyId`]. It is the output of a keyed hash: to hash it again adds nothing.
+///
+/// Not both halves: the low one comes out of the hash first, so that the map is looked into while
+/// the high one is worked out.
 #[derive(Clone, Debug, Default)]
 pub struct Fold(u64);
 
 impl Hasher for Fold {
     #[inline]
     fn write_u64(&mut self, half: u64) {
-        // Shards go by one half alone, so it must be more than that which counts here.
-        self.0 ^= half;
+        // The last of the two.
+        self.0 = half;
     }
 
     fn write(&mut self, bytes: &[u8]) {

@@ -60,17 +60,17 @@ impl<F, E> TimeoutFuture<F, E> {
 /// The timer, counted from now, and what it is called when it fires.
 #[inline]
 fn arm(state: &State, limit: u64, due: Tick) -> (Sleep, RejectionKind) {
-    if limit == NONE && due == Tick::MAX {
-        return (Sleep::never(), RejectionKind::Timeout);
-    }
     let clock = state.core.clock();
-    let now = clock.now();
-    let at = now.after_nanos(limit);
-    if due <= at {
-        (clock.sleep_from(now, due), RejectionKind::DeadlineExceeded)
-    } else {
-        (clock.sleep_from(now, at), RejectionKind::Timeout)
+    let (mut now, mut at, mut kind) = (Tick::ZERO, Tick::MAX, RejectionKind::Timeout);
+    if limit != NONE || due != Tick::MAX {
+        now = clock.now();
+        at = now.after_nanos(limit);
+        if due <= at {
+            (at, kind) = (due, RejectionKind::DeadlineExceeded);
+        }
     }
+    // Made in one place only, so that it need not be copied to where it stays.
+    (clock.sleep_from(now, at), kind)
 }
 
 impl<F, T, E> Future for TimeoutFuture<F, E>
@@ -99,11 +99,14 @@ where
         let Some(state) = this.guard.state() else {
             return Poll::Pending;
         };
-        let timer = this
-            .timer
-            .get_or_insert_with(|| arm(state, *this.limit, *this.due));
-        let kind = match ready!(Pin::new(&mut timer.0).poll(cx)) {
-            Ok(()) => timer.1,
+        if this.timer.is_none() {
+            *this.timer = Some(arm(state, *this.limit, *this.due));
+        }
+        let Some((timer, kind)) = this.timer else {
+            return Poll::Pending;
+        };
+        let kind = match ready!(Pin::new(timer).poll(cx)) {
+            Ok(()) => *kind,
             Err(_) => RejectionKind::NoRuntime,
         };
         // The inner future is gone before anybody hears of the timeout. Should
