@@ -17,9 +17,9 @@ struct Origin {
 /// An hour before the first reading, because the paused time of a test may have
 /// begun earlier.
 #[inline]
-fn start() -> Origin {
+fn start() -> &'static Origin {
     static ORIGIN: OnceLock<Origin> = OnceLock::new();
-    *ORIGIN.get_or_init(|| {
+    ORIGIN.get_or_init(|| {
         let now = Instant::now();
         let instant = now.checked_sub(Duration::from_secs(3600)).unwrap_or(now);
         let digits = are_nanos(instant).then(|| digits(instant));
@@ -40,12 +40,18 @@ pub(super) fn tick_of(instant: Instant) -> Tick {
 }
 
 #[inline]
-fn since(start: Origin, instant: Instant) -> Tick {
+fn since(start: &Origin, instant: Instant) -> Tick {
     if let Some(zero) = start.digits {
         let since = digits(instant).wrapping_sub(zero);
         // What seems to lie in the last of five centuries lies before the start.
         return Tick::from_nanos(if since > BEFORE { 0 } else { since });
     }
+    told(start, instant)
+}
+
+/// What the standard library says.
+#[cold]
+fn told(start: &Origin, instant: Instant) -> Tick {
     Tick::ZERO.saturating_add(instant.saturating_duration_since(start.instant))
 }
 
@@ -110,12 +116,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// What the standard library says.
-    fn told(start: Origin, instant: Instant) -> Tick {
-        let digits = None;
-        since(Origin { digits, ..start }, instant)
-    }
 
     proptest! {
         /// Before the start, after it, and across every second's end.
