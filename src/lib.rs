@@ -67,6 +67,8 @@
 //! |---|---|
 //! | [`error`] | how a layer says no in the error type you have |
 //! | [`deadline`] | how much time the caller has left, wherever you are |
+//! | [`attempt`] | which attempt this is, and whether another one is wanted |
+//! | [`replay`] | how a request is sent more than once |
 //! | [`classify`] | how a call ended |
 //! | [`release`] | whether an admission ends with the head or with the body |
 //! | [`key`] | who a request counts for, and how much |
@@ -108,6 +110,7 @@
     allow(dead_code, unused_imports, unused_macros, unreachable_pub)
 )]
 
+pub mod attempt;
 pub mod classify;
 pub mod clock;
 pub mod deadline;
@@ -129,6 +132,7 @@ pub mod lift;
 pub mod policy;
 pub mod registry;
 pub mod release;
+pub mod replay;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
