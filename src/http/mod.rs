@@ -10,6 +10,7 @@ pub mod problem;
 pub mod quota;
 pub(crate) mod report;
 mod respond;
+mod retry_after;
 mod unlift;
 
 pub use self::answer::response_to;
@@ -17,4 +18,5 @@ pub use self::body::TrackedBody;
 pub use self::respond::{
     NoBody, ProblemBody, RejectBody, Respond, RespondFuture, Responding, respond, respond_or,
 };
+pub use self::retry_after::retry_after;
 pub use self::unlift::{Other, Pass, Split, Unlift};
