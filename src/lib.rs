@@ -74,6 +74,8 @@
 //! | [`key`] | who a request counts for, and how much |
 //! | [`registry`] | names, clocks, listeners; what all layers report |
 //! | [`event`] | what they tell while they work |
+//! | [`backoff`] | how long to wait before the next try |
+//! | [`budget`] | how many further attempts all may make together |
 //! | [`policy`] | policies that are valid once they exist |
 //! | [`clock`] | the only place that reads the time |
 #![cfg_attr(
@@ -111,6 +113,8 @@
 )]
 
 pub mod attempt;
+pub mod backoff;
+pub mod budget;
 pub mod classify;
 pub mod clock;
 pub mod deadline;

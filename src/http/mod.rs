@@ -13,6 +13,7 @@ pub(crate) mod repeat;
 mod replay;
 pub(crate) mod report;
 mod respond;
+mod retry_after;
 mod unlift;
 
 pub use self::answer::response_to;
@@ -22,4 +23,5 @@ pub use self::replay::{Buffered, KeptRequest, ReplayBody, ReplayError, Replayer}
 pub use self::respond::{
     NoBody, ProblemBody, RejectBody, Respond, RespondFuture, Responding, respond, respond_or,
 };
+pub use self::retry_after::retry_after;
 pub use self::unlift::{Other, Pass, Split, Unlift};

@@ -343,6 +343,7 @@ impl<B: Body> Source<B> {
 }
 
 type Read<E> = Poll<Option<Result<Frame<Bytes>, ReplayError<E>>>>;
+type Drawn<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
 impl<B> Reader<B>
 where
@@ -413,11 +414,7 @@ where
     }
 
     /// What the source has given, for this reader and for the copy.
-    fn drawn(
-        &mut self,
-        source: &mut MutexGuard<'_, Source<B>>,
-        poll: Poll<Option<Result<Frame<B::Data>, B::Error>>>,
-    ) -> Read<B::Error> {
+    fn drawn(&mut self, source: &mut MutexGuard<'_, Source<B>>, poll: Drawn<B>) -> Read<B::Error> {
         let frame = match poll {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => frame.map_data(into_bytes),
@@ -463,7 +460,7 @@ fn into_bytes(mut data: impl Buf) -> Bytes {
 }
 
 impl<B: Body + Unpin> Source<B> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Drawn<B> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };

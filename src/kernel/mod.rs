@@ -3,11 +3,11 @@
 //! see these; users see them only under the feature `test-util`, without any
 //! promise of stability.
 
+pub mod budget;
 pub mod call;
 pub mod core;
 pub mod counter;
 pub mod gate;
-#[cfg(feature = "throttle")]
 pub mod gcra;
 pub mod guard;
 #[cfg(feature = "timeout")]
@@ -18,10 +18,8 @@ pub mod live;
 pub(crate) mod macros;
 #[cfg(feature = "circuit-breaker")]
 pub mod pending;
-#[cfg(feature = "throttle")]
 mod quota;
 pub mod ready;
-#[cfg(feature = "chaos")]
 pub mod rng;
 pub mod shared;
 pub(crate) mod sync;

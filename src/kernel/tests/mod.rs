@@ -1,6 +1,8 @@
 //! The kernels against naive models, under real threads, and under loom.
 
 #[cfg(not(keep_loom))]
+mod budget;
+#[cfg(not(keep_loom))]
 mod counter;
 #[cfg(not(keep_loom))]
 mod gate;
@@ -31,6 +33,8 @@ mod wheel;
 #[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
 mod window;
 
+#[cfg(keep_loom)]
+mod loom_budget;
 #[cfg(all(keep_loom, feature = "throttle"))]
 mod loom_gcra;
 #[cfg(keep_loom)]
