@@ -58,6 +58,10 @@
     doc = "| [`fallback`] | what a failure does to the caller: another answer in its place |"
 )]
 #![cfg_attr(
+    feature = "hedge",
+    doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -95,7 +99,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `circuit-breaker`, `fallback`, `chaos` | no | the pattern |
+//! | `circuit-breaker`, `fallback`, `hedge`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -148,6 +152,8 @@ pub mod chaos;
 pub mod circuit_breaker;
 #[cfg(feature = "fallback")]
 pub mod fallback;
+#[cfg(feature = "hedge")]
+pub mod hedge;
 #[cfg(feature = "throttle")]
 pub mod throttle;
 #[cfg(feature = "timeout")]

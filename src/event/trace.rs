@@ -2,8 +2,8 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks and injected
-/// faults at `debug`, updates and transitions of circuit breakers at `info`,
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, hedges and
+/// injected faults at `debug`, updates and transitions of circuit breakers at `info`,
 /// callbacks that panic at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
@@ -37,6 +37,9 @@ impl Listener for Trace {
             }
             Event::Injected(fault) => {
                 tracing::debug!(target: "tower_keep", pattern, name, fault, "injected");
+            }
+            Event::Hedged(hedged) => {
+                tracing::debug!(target: "tower_keep", pattern, name, ?hedged, "hedged");
             }
             Event::Transition(change) => tracing::info!(
                 target: "tower_keep",

@@ -1,6 +1,6 @@
 //! All kinds of handle, seen as one.
 
-use tower_keep::{Override, bulkhead, chaos, circuit_breaker, fallback, throttle, timeout};
+use tower_keep::{Override, bulkhead, chaos, circuit_breaker, fallback, hedge, throttle, timeout};
 
 /// What every handle can tell, and be told.
 pub(crate) trait Watched: Clone + Send + Sync + 'static {
@@ -68,34 +68,40 @@ impl Watched for bulkhead::Handle {
     }
 }
 
-impl Watched for circuit_breaker::Handle {
-    fn in_flight(&self) -> u64 {
-        self.snapshot().in_flight
-    }
-    fn waiting(&self) -> u64 {
-        0
-    }
-    fn admitted(&self) -> u64 {
-        self.in_flight() + self.ended().map_or(0, Ends::sum)
-    }
-    fn ended(&self) -> Option<Ends> {
-        let s = self.snapshot();
-        Some(Ends {
-            normal: s.succeeded + s.neutral,
-            failed: s.failed,
-            cancelled: s.cancelled,
-        })
-    }
-    fn rejected(&self) -> u64 {
-        self.snapshot().rejected
-    }
-    fn order(&self, order: Override) {
-        self.set_override(order);
-    }
-    fn update_same(&self) {
-        self.update(self.policy());
-    }
+/// Layers that hold each call to its end, and nobody waits for them.
+macro_rules! holds_calls {
+    ($($pattern:ident)*) => { $(
+        impl Watched for $pattern::Handle {
+            fn in_flight(&self) -> u64 {
+                self.snapshot().in_flight
+            }
+            fn waiting(&self) -> u64 {
+                0
+            }
+            fn admitted(&self) -> u64 {
+                self.in_flight() + self.ended().map_or(0, Ends::sum)
+            }
+            fn ended(&self) -> Option<Ends> {
+                let s = self.snapshot();
+                Some(Ends {
+                    normal: s.succeeded + s.neutral,
+                    failed: s.failed,
+                    cancelled: s.cancelled,
+                })
+            }
+            fn rejected(&self) -> u64 {
+                self.snapshot().rejected
+            }
+            fn order(&self, order: Override) {
+                self.set_override(order);
+            }
+            fn update_same(&self) {
+                self.update(self.policy());
+            }
+        }
+    )* };
 }
+holds_calls! { circuit_breaker fallback hedge }
 
 impl Watched for timeout::Handle {
     fn in_flight(&self) -> u64 {
@@ -139,35 +145,6 @@ impl Watched for throttle::Handle {
     }
     fn ended(&self) -> Option<Ends> {
         None
-    }
-    fn rejected(&self) -> u64 {
-        self.snapshot().rejected
-    }
-    fn order(&self, order: Override) {
-        self.set_override(order);
-    }
-    fn update_same(&self) {
-        self.update(self.policy());
-    }
-}
-
-impl Watched for fallback::Handle {
-    fn in_flight(&self) -> u64 {
-        self.snapshot().in_flight
-    }
-    fn waiting(&self) -> u64 {
-        0
-    }
-    fn admitted(&self) -> u64 {
-        self.in_flight() + self.ended().map_or(0, Ends::sum)
-    }
-    fn ended(&self) -> Option<Ends> {
-        let s = self.snapshot();
-        Some(Ends {
-            normal: s.succeeded + s.neutral,
-            failed: s.failed,
-            cancelled: s.cancelled,
-        })
     }
     fn rejected(&self) -> u64 {
         self.snapshot().rejected
