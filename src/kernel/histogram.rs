@@ -75,21 +75,18 @@ impl Histogram {
     /// 12.5 % too high; `None` if there are none.
     #[must_use]
     pub fn quantile(&self, per_mille: u32) -> Option<Duration> {
-        quantile(std::iter::once(self), per_mille).1
+        quantile(&[self], per_mille).1
     }
 }
 
 /// The same of all that these have counted, and how many that is.
-pub(super) fn quantile<'a>(
-    all: impl Iterator<Item = &'a Histogram> + Clone,
-    per_mille: u32,
-) -> (u64, Option<Duration>) {
-    let count = all.clone().map(Histogram::count).sum();
+pub(super) fn quantile(all: &[&Histogram], per_mille: u32) -> (u64, Option<Duration>) {
+    let count = all.iter().map(|histogram| histogram.count()).sum();
     let rank = (u128::from(count) * u128::from(per_mille.min(1000))).div_ceil(1000);
     let mut seen = 0u128;
     for bucket in 0..BUCKETS {
         let here = all
-            .clone()
+            .iter()
             .map(|h| h.buckets[bucket].load(Ordering::Relaxed));
         seen += here.map(u128::from).sum::<u128>();
         if seen >= rank.max(1) {

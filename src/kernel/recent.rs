@@ -12,8 +12,8 @@ use super::sync::{AtomicU64, Ordering};
 use crate::clock::{Tick, nanos};
 
 /// Histograms that count, the one being filled among them; one more is empty.
-const SLICES: u64 = 4;
-const PLACES: usize = SLICES as usize + 1;
+const SLICES: usize = 4;
+const PLACES: usize = SLICES + 1;
 
 /// Durations and outcomes of a window, which is told with each turn.
 #[derive(Debug, Default)]
@@ -40,9 +40,9 @@ impl Recent {
     }
 
     /// The slice that was filled so many turns ago.
-    fn filled(&self, ago: u64) -> &Slice {
+    fn filled(&self, ago: usize) -> &Slice {
         let turns = self.turns.load(Ordering::Acquire);
-        self.place(turns.wrapping_add(PLACES as u64).wrapping_sub(ago))
+        self.place(turns + (PLACES - ago) as u64)
     }
 
     #[allow(clippy::cast_possible_truncation)] // a remainder
@@ -59,7 +59,7 @@ impl Recent {
     /// Forgets what is older than `window`, if it is time: `true` for the one who
     /// did it. `totals` are those of good and bad calls so far.
     pub fn turn(&self, now: Tick, window: Duration, totals: impl FnOnce() -> [u64; 2]) -> bool {
-        let (now, width) = (now.as_nanos(), (nanos(window) / SLICES).max(1));
+        let (now, width) = (now.as_nanos(), (nanos(window) / SLICES as u64).max(1));
         let due = self.due.load(Ordering::Acquire);
         // A clock that has gone back must not stop the ring.
         let jumped = due > now.saturating_add(width.saturating_mul(2));
@@ -75,7 +75,7 @@ impl Recent {
         }
         let totals = totals();
         // After a pause longer than the window, nothing is left of it.
-        let slept = (now.saturating_sub(due) / width).min(SLICES);
+        let slept = (now.saturating_sub(due) / width).min(SLICES as u64);
         let first = self.turns.load(Ordering::Acquire);
         for turn in first..=first.saturating_add(slept) {
             let begun = self.place(turn + 1);
@@ -97,8 +97,8 @@ impl Recent {
     /// above, at most 12.5 % too high.
     #[must_use]
     pub fn quantile(&self, per_mille: u32) -> (u64, Option<Duration>) {
-        let counted = (0..SLICES).map(|ago| &self.filled(ago).took);
-        histogram::quantile(counted, per_mille)
+        let counted: [_; SLICES] = std::array::from_fn(|ago| &self.filled(ago).took);
+        histogram::quantile(&counted, per_mille)
     }
 
     /// The good and the bad calls of the window.
