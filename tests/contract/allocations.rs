@@ -12,6 +12,7 @@ use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::classify::{Failure, Outcome};
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::key;
+use tower_keep::retry::{self, RetryLayer};
 use tower_keep::test_util::ManualClock;
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
@@ -123,6 +124,7 @@ allocates_nothing! {
     wait_calls: |s| ThrottleLayer::with(impatient(1_100), s).waiting(), exhaust_impatient;
     chaos_calls: |s| ChaosLayer::with(chaos::Policy::default(), s), outage;
     chaos_running_calls: calm, outage;
+    retry_calls: |s| RetryLayer::with(retry::Policy::default(), retry::Idempotent::new(), s), stop;
     fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), shut;
 }
 
@@ -137,6 +139,10 @@ fn impatient(permits: u32) -> tower_keep::throttle::Policy {
 
 fn exhaust_impatient(handle: tower_keep::throttle::Handle) {
     handle.update(impatient(1));
+}
+
+fn stop(handle: retry::Handle) {
+    handle.set_override(Override::Close);
 }
 
 fn shut(handle: fallback::Handle) {

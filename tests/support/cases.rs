@@ -6,7 +6,9 @@ use http_body::Body;
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
-use tower_keep::{Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, throttle, timeout};
+use tower_keep::{
+    Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, retry, throttle, timeout,
+};
 
 use super::watched::Watched;
 use super::{Fail, Inner, inner, ms, secs};
@@ -145,6 +147,11 @@ pub(crate) fn never_asked<Res>(_: fallback::Failed<'_, Res, Fail>) -> Option<Res
     panic!("a call was answered by the fallback")
 }
 
+/// Ready to try again, and never asked to: its rules see every end.
+pub(crate) fn contented<Res>(_: Result<&Res, &Fail>) -> retry::Again {
+    retry::Again::No
+}
+
 /// Running, and nothing goes wrong.
 pub(crate) fn calm(setup: Setup) -> chaos::ChaosLayer {
     let layer = chaos::ChaosLayer::with(chaos::Policy::default(), setup);
@@ -158,12 +165,13 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                by_count, by_header, by_share, by_time_and_slowness, calm, never_asked, permits,
-                rate, refusals, routes, timeouts,
+                by_count, by_header, by_share, by_time_and_slowness, calm, contented, never_asked,
+                permits, rate, refusals, routes, timeouts,
             };
             use tower_keep::bulkhead::BulkheadLayer;
             use tower_keep::circuit_breaker::CircuitBreakerLayer;
             use tower_keep::fallback::{self, FallbackLayer};
+            use tower_keep::retry::{self, RetryLayer};
             use tower_keep::throttle::ThrottleLayer;
             use tower_keep::timeout::TimeoutLayer;
             $crate::support::cases::one_layer! { $law
@@ -192,6 +200,8 @@ macro_rules! for_all_layers {
                     |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s)
                         .classify(tower_keep::classify::Http)
                         .marked();
+                retry: |s|
+                    RetryLayer::with(retry::Policy::default(), retry::when(contented), s);
                 chaos: |s| calm(s);
             }
         }
