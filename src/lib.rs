@@ -54,6 +54,10 @@
     doc = "| [`circuit_breaker`] | calls to what has failed, or has become slow: for all, or per key |"
 )]
 #![cfg_attr(
+    feature = "retry",
+    doc = "| [`retry`] | how often what has failed is tried again: by rules, with pauses, within a budget |"
+)]
+#![cfg_attr(
     feature = "fallback",
     doc = "| [`fallback`] | what a failure does to the caller: another answer in its place |"
 )]
@@ -99,7 +103,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `circuit-breaker`, `fallback`, `hedge`, `chaos` | no | the pattern |
+//! | `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -154,6 +158,8 @@ pub mod circuit_breaker;
 pub mod fallback;
 #[cfg(feature = "hedge")]
 pub mod hedge;
+#[cfg(feature = "retry")]
+pub mod retry;
 #[cfg(feature = "throttle")]
 pub mod throttle;
 #[cfg(feature = "timeout")]

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "metrics")]
 mod metrics;
+mod retry;
 mod trace;
 mod transition;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
+pub use self::retry::{Concluded, Conclusion, Retrying};
 pub use self::trace::Trace;
 pub use self::transition::{CircuitState, Reason, Transition};
 use crate::classify::{Cause, Outcome};
@@ -54,6 +56,10 @@ pub enum Event<'a> {
     Hedged(Hedged),
     /// A circuit breaker changed its state.
     Transition(Transition),
+    /// retry: an attempt has failed, and another one will be made.
+    Retrying(Retrying),
+    /// retry: a request has ended that was tried more than once, or was to be.
+    Concluded(Concluded),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

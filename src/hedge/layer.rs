@@ -32,12 +32,12 @@ impl<M> HedgeLayer<M> {
     #[must_use]
     pub fn with(policy: Policy, may: M, setup: Setup) -> Self {
         let budget = Budget::of_layer(budget::Policy::of_hedges(), &setup);
-        Self::sharing(budget, policy, may, setup)
+        Self::with_budget(policy, may, budget, setup)
     }
 
     /// As [`with`](Self::with), out of a budget that others share.
     #[must_use]
-    pub fn sharing(budget: Budget, policy: Policy, may: M, setup: Setup) -> Self {
+    pub fn with_budget(policy: Policy, may: M, budget: Budget, setup: Setup) -> Self {
         Self {
             state: State::create(policy, budget, setup),
             may,

@@ -45,7 +45,7 @@
 //!     .delay(Delay::Fixed(Duration::from_millis(80)))
 //!     .hedges(2)
 //!     .build()?;
-//! let layer = HedgeLayer::sharing(budget, policy, hedge::idempotent(), Setup::named("search"))
+//! let layer = HedgeLayer::with_budget(policy, hedge::idempotent(), budget, Setup::named("search"))
 //!     .replay(Buffered::default())
 //!     .classify(Http);
 //! assert_eq!(layer.handle().snapshot().delay, Some(Duration::from_millis(80)));
@@ -87,7 +87,7 @@
 //!
 //! # Sharing
 //! The counters, the policy and what is known of recent calls belong to the layer.
-//! The budget is its own unless it was [given one](HedgeLayer::sharing).
+//! The budget is its own unless it was [given one](HedgeLayer::with_budget).
 //!
 //! # Errors
 //! Those of the inner service; [`NotReady`](crate::RejectionKind::NotReady) and

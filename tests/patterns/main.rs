@@ -14,3 +14,4 @@ mod chaos;
 mod fallback;
 mod files;
 mod hedge;
+mod retry;

@@ -20,7 +20,8 @@ fn a_budget_ends_it() {
         .build()
         .unwrap();
     let budget = Budget::with(rule, setup(&time));
-    let shared = || HedgeLayer::sharing(budget.clone(), policy(1), hedge::every(), setup(&time));
+    let shared =
+        || HedgeLayer::with_budget(policy(1), hedge::every(), budget.clone(), setup(&time));
     let layers = [shared(), shared()];
     let (probe, script, _) = inner(&time);
     for n in 0..30 {
