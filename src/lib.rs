@@ -54,8 +54,16 @@
     doc = "| [`circuit_breaker`] | calls to what has failed, or has become slow: for all, or per key |"
 )]
 #![cfg_attr(
+    feature = "retry",
+    doc = "| [`retry`] | how often what has failed is tried again: by rules, with pauses, within a budget |"
+)]
+#![cfg_attr(
     feature = "fallback",
     doc = "| [`fallback`] | what a failure does to the caller: another answer in its place |"
+)]
+#![cfg_attr(
+    feature = "hedge",
+    doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
 )]
 #![cfg_attr(
     feature = "chaos",
@@ -67,11 +75,15 @@
 //! |---|---|
 //! | [`error`] | how a layer says no in the error type you have |
 //! | [`deadline`] | how much time the caller has left, wherever you are |
+//! | [`attempt`] | which attempt this is, and whether another one is wanted |
+//! | [`replay`] | how a request is sent more than once |
 //! | [`classify`] | how a call ended |
 //! | [`release`] | whether an admission ends with the head or with the body |
 //! | [`key`] | who a request counts for, and how much |
 //! | [`registry`] | names, clocks, listeners; what all layers report |
 //! | [`event`] | what they tell while they work |
+//! | [`backoff`] | how long to wait before the next try |
+//! | [`budget`] | how many further attempts all may make together |
 //! | [`policy`] | policies that are valid once they exist |
 //! | [`clock`] | the only place that reads the time |
 #![cfg_attr(
@@ -91,7 +103,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `circuit-breaker`, `fallback`, `chaos` | no | the pattern |
+//! | `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -108,6 +120,9 @@
     allow(dead_code, unused_imports, unused_macros, unreachable_pub)
 )]
 
+pub mod attempt;
+pub mod backoff;
+pub mod budget;
 pub mod classify;
 pub mod clock;
 pub mod deadline;
@@ -129,6 +144,7 @@ pub mod lift;
 pub mod policy;
 pub mod registry;
 pub mod release;
+pub mod replay;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
@@ -140,6 +156,10 @@ pub mod chaos;
 pub mod circuit_breaker;
 #[cfg(feature = "fallback")]
 pub mod fallback;
+#[cfg(feature = "hedge")]
+pub mod hedge;
+#[cfg(feature = "retry")]
+pub mod retry;
 #[cfg(feature = "throttle")]
 pub mod throttle;
 #[cfg(feature = "timeout")]

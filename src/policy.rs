@@ -118,6 +118,12 @@ impl Ratio {
         f64::from(self.0) / f64::from(Self::WHOLE)
     }
 
+    /// This share of a number, rounded down.
+    #[allow(clippy::cast_possible_truncation)] // no more than `whole`
+    pub(crate) fn of(self, whole: u64) -> u64 {
+        (u128::from(whole) * u128::from(self.0) / u128::from(Self::WHOLE)) as u64
+    }
+
     /// Whether `part` of `whole` is at least this share: exact, and always true
     /// of a share of nothing.
     pub(crate) fn is_reached(self, part: u64, whole: u64) -> bool {

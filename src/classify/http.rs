@@ -1,11 +1,10 @@
 //! Outcomes of HTTP responses.
 
-use std::time::Duration;
-
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::{Classify, ErrorsOnly, Failure, Outcome, Verdict, of_error};
 use crate::error::AsRejection;
+use crate::http::retry_after;
 
 /// How a body ended.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +38,7 @@ impl ClassifyEnd for ErrorsOnly {}
 /// | status | outcome |
 /// |---|---|
 /// | 1xx, 2xx, 3xx | success |
-/// | 429, 503 | failure: overload, with the seconds of `Retry-After` |
+/// | 429, 503 | failure: overload, with [`Retry-After`](retry_after) |
 /// | 408, 504 | failure: timeout |
 /// | 500, 502 and other 5xx | failure: transient |
 /// | 501, 505 | failure: permanent |
@@ -66,7 +65,7 @@ fn of_status(status: StatusCode, headers: &HeaderMap) -> Outcome {
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Outcome::Failure(Failure::Overload {
-                retry_after: retry_after_seconds(headers),
+                retry_after: retry_after(headers),
             })
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => {
@@ -81,16 +80,12 @@ fn of_status(status: StatusCode, headers: &HeaderMap) -> Outcome {
     }
 }
 
-/// `Retry-After` as delay-seconds (RFC 9110, section 10.2.3). Dates come with
-/// the pattern that waits for them.
-fn retry_after_seconds(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| Duration::from_secs(value.parse().unwrap_or(u64::MAX)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http::header;
+
     use super::*;
     use crate::Error;
 

@@ -14,7 +14,10 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_answered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_unanswered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_injected_total` | `layer`, `fault` |
+/// | `keep_<pattern>_hedged_total` | `layer`, `what` |
 /// | `keep_<pattern>_transitions_total` | `layer`, `to`, `reason` |
+/// | `keep_<pattern>_retries_total` | `layer`, `cause` |
+/// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -52,10 +55,22 @@ impl Listener for Metrics {
             Event::Injected(fault) => {
                 counter!(name("injected_total"), "layer" => layer, "fault" => *fault).increment(1);
             }
+            Event::Hedged(hedged) => {
+                let what = hedged.label();
+                counter!(name("hedged_total"), "layer" => layer, "what" => what).increment(1);
+            }
             Event::Transition(change) => {
                 let (to, reason) = (change.to.label(), change.reason.label());
                 let name = name("transitions_total");
                 counter!(name, "layer" => layer, "to" => to, "reason" => reason).increment(1);
+            }
+            Event::Retrying(retry) => {
+                let cause = retry.cause.label();
+                counter!(name("retries_total"), "layer" => layer, "cause" => cause).increment(1);
+            }
+            Event::Concluded(end) => {
+                let (name, end) = (name("concluded_total"), end.conclusion.label());
+                counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "metrics")]
 mod metrics;
+mod retry;
 mod trace;
 mod transition;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
+pub use self::retry::{Concluded, Conclusion, Retrying};
 pub use self::trace::Trace;
 pub use self::transition::{CircuitState, Reason, Transition};
 use crate::classify::{Cause, Outcome};
@@ -50,12 +52,50 @@ pub enum Event<'a> {
     Unanswered(Cause),
     /// chaos: a call meets this fault.
     Injected(&'static str),
+    /// hedge: what became of another attempt.
+    Hedged(Hedged),
     /// A circuit breaker changed its state.
     Transition(Transition),
+    /// retry: an attempt has failed, and another one will be made.
+    Retrying(Retrying),
+    /// retry: a request has ended that was tried more than once, or was to be.
+    Concluded(Concluded),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.
     CallbackPanicked(&'a str),
+}
+
+/// What became of another attempt that was made beside a slow one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hedged {
+    /// It began.
+    Started {
+        /// Its number: the first attempt of a call is 1.
+        attempt: u32,
+        /// After the first attempt had been under way for so long.
+        after: Duration,
+    },
+    /// It was the first to succeed.
+    Won {
+        /// Its number.
+        attempt: u32,
+    },
+    /// It was due, and the budget had none.
+    NoBudget,
+}
+
+impl Hedged {
+    /// The name in metrics: `snake_case`, a closed set.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Won { .. } => "won",
+            Self::NoBudget => "no_budget",
+        }
+    }
 }
 
 /// Hears events.

@@ -2,8 +2,8 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks and injected
-/// faults at `debug`, updates and transitions of circuit breakers at `info`,
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges and
+/// injected faults at `debug`, updates and transitions of circuit breakers at `info`,
 /// callbacks that panic at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
@@ -38,6 +38,9 @@ impl Listener for Trace {
             Event::Injected(fault) => {
                 tracing::debug!(target: "tower_keep", pattern, name, fault, "injected");
             }
+            Event::Hedged(hedged) => {
+                tracing::debug!(target: "tower_keep", pattern, name, ?hedged, "hedged");
+            }
             Event::Transition(change) => tracing::info!(
                 target: "tower_keep",
                 pattern,
@@ -51,6 +54,23 @@ impl Listener for Trace {
                 wait = ?change.wait,
                 key = ?change.key,
                 "transition"
+            ),
+            Event::Retrying(retry) => tracing::debug!(
+                target: "tower_keep",
+                pattern,
+                name,
+                attempt = retry.attempt,
+                delay = ?retry.delay,
+                cause = retry.cause.label(),
+                "retrying"
+            ),
+            Event::Concluded(end) => tracing::debug!(
+                target: "tower_keep",
+                pattern,
+                name,
+                attempts = end.attempts,
+                conclusion = end.conclusion.label(),
+                "concluded"
             ),
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

@@ -3,25 +3,27 @@
 //! see these; users see them only under the feature `test-util`, without any
 //! promise of stability.
 
+pub mod budget;
 pub mod call;
 pub mod core;
 pub mod counter;
 pub mod gate;
-#[cfg(feature = "throttle")]
 pub mod gcra;
 pub mod guard;
-#[cfg(feature = "timeout")]
+#[cfg(any(feature = "timeout", feature = "hedge"))]
 pub mod histogram;
 pub mod keyed;
 pub mod limit;
 pub mod live;
 pub(crate) mod macros;
+#[cfg(any(feature = "fallback", feature = "hedge"))]
+pub mod oneshot;
 #[cfg(feature = "circuit-breaker")]
 pub mod pending;
-#[cfg(feature = "throttle")]
 mod quota;
 pub mod ready;
-#[cfg(feature = "chaos")]
+#[cfg(feature = "hedge")]
+pub mod recent;
 pub mod rng;
 pub mod shared;
 pub(crate) mod sync;

@@ -6,10 +6,12 @@ use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{ChaosLayer, Policy};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::hedge::{HedgeLayer, every};
+use tower_keep::retry::{self, RetryLayer};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
-use crate::support::cases::{by_count, never_asked, permits, rate, timeouts};
+use crate::support::cases::{by_count, hedging, never_asked, permits, rate, timeouts};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -25,18 +27,25 @@ where
 #[test]
 fn futures_stay_small() {
     let (service, ..) = inner(&tower_keep::clock::ManualClock::new());
-    // The kinds that wait carry the request and a service along; a fallback has
-    // room for the response that failed.
+    // The kinds that wait carry the request and a service along; a fallback
+    // and a retry have room for the response that failed.
     let carried = size_of_val(&service) + size_of::<Request<()>>();
     let bulkhead = || BulkheadLayer::new(permits(1));
     let throttle = || ThrottleLayer::new(rate(1));
     let fallback = || FallbackLayer::new(fallback::by(never_asked));
+    let retry = || RetryLayer::new(retry::Policy::default(), retry::Http::new());
     let sizes = [
         ("timeout", beyond(&TimeoutLayer::new(timeouts())), 200),
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
         ("fallback", beyond(&fallback()), 120),
+        (
+            "hedge",
+            beyond(&HedgeLayer::new(hedging(), every())),
+            400 + carried,
+        ),
+        ("retry", beyond(&retry()), 300 + carried),
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
         ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),
         ("refuse", beyond(&throttle()), 16),

@@ -1,6 +1,8 @@
 //! The kernels against naive models, under real threads, and under loom.
 
 #[cfg(not(keep_loom))]
+mod budget;
+#[cfg(not(keep_loom))]
 mod counter;
 #[cfg(not(keep_loom))]
 mod gate;
@@ -24,6 +26,8 @@ mod model;
 mod pending;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod quota;
+#[cfg(all(not(keep_loom), feature = "hedge"))]
+mod recent;
 #[cfg(not(keep_loom))]
 mod shared;
 #[cfg(not(keep_loom))]
@@ -31,6 +35,8 @@ mod wheel;
 #[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
 mod window;
 
+#[cfg(keep_loom)]
+mod loom_budget;
 #[cfg(all(keep_loom, feature = "throttle"))]
 mod loom_gcra;
 #[cfg(keep_loom)]
@@ -39,6 +45,8 @@ mod loom_keyed;
 mod loom_limit;
 #[cfg(all(keep_loom, feature = "circuit-breaker"))]
 mod loom_pending;
+#[cfg(all(keep_loom, feature = "hedge"))]
+mod loom_recent;
 #[cfg(keep_loom)]
 mod loom_small;
 #[cfg(keep_loom)]

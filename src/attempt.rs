@@ -1,0 +1,373 @@
+//! Which attempt this is, wherever you are, and whether another one is wanted.
+//!
+//! An [`Attempt`] is a *dynamic scope*, as a [`Deadline`](crate::deadline::Deadline)
+//! is: it is in force while an attempt's service is called and its future is
+//! polled, for everything that is called from there. Retry and hedge put it in
+//! force; the balancer, and anybody else, reads it.
+//!
+//! Unlike a deadline it also carries word *back*, to whoever made the attempt:
+//! - [`note`]: this endpoint was tried; the next attempt had better go elsewhere;
+//! - [`mark`]: *overloaded, do not retry*. A tier that was allowed to retry and
+//!   has given up says so, and no tier outside tries the same once more: with
+//!   three tiers of four attempts each, one request would become 64 (Beyer et
+//!   al., *Site Reliability Engineering*, chapter 21).
+//!
+//! So the mark needs no room in a response or in an error, a
+//! [`Rejection`](crate::Rejection) or any other: within a process it flows back
+//! through the scope, whatever the types are. A mark says nothing about a call
+//! that succeeds. `tokio::spawn` leaves the scope: [`carry`] takes the number
+//! along, and nothing comes back from there.
+//!
+//! Between processes, with the feature `http`, [`WriteLayer`] on a client and
+//! [`ReadLayer`] on a server carry both:
+//!
+//! | | request | response |
+//! |---|---|---|
+//! | [`Wire::Http`] | `x-attempt`: the number, from 2 on | `x-should-retry: false` |
+//! | [`Wire::Grpc`] | `grpc-previous-rpc-attempts`: the number less one, from 1 on | `grpc-retry-pushback-ms: -1` |
+//!
+//! A first attempt writes nothing. The gRPC names are those of its proposal A6;
+//! `x-should-retry` is what several public interfaces answer.
+//!
+//! ```
+//! use tower_keep::attempt::{self, Attempt, EndpointId};
+//!
+//! let mut attempt = Attempt::first();
+//! attempt.scope(|| {
+//!     assert_eq!(Attempt::current().map(|a| a.number()), Some(1));
+//!     attempt::note(EndpointId::new(7));
+//!     attempt::mark();
+//! });
+//! assert!(attempt.has_tried(EndpointId::new(7)) && attempt.is_marked());
+//! assert_eq!(attempt.next().number(), 2);
+//! assert_eq!(Attempt::current(), None);
+//! ```
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+#[cfg(feature = "http")]
+pub use crate::http::attempt::{Read, ReadFuture, ReadLayer, Wire, Write, WriteFuture, WriteLayer};
+
+/// An endpoint of a balancer: unique among those of the balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(u32);
+
+impl EndpointId {
+    /// The endpoint of this number.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// How many endpoints an attempt remembers: of more, the latest.
+const REMEMBERED: u8 = 6;
+
+/// One attempt at a request: its number, which endpoints were tried before, and
+/// whether another attempt would do harm. 32 bytes, `Copy`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1; 0 only where no attempt is in force.
+    number: u32,
+    marked: bool,
+    /// How many endpoints are remembered, and the place of the next.
+    len: u8,
+    next: u8,
+    tried: [EndpointId; REMEMBERED as usize],
+}
+
+const NONE: Attempt = Attempt {
+    number: 0,
+    marked: false,
+    len: 0,
+    next: 0,
+    tried: [EndpointId(0); REMEMBERED as usize],
+};
+
+thread_local! {
+    static CURRENT: Cell<Attempt> = const { Cell::new(NONE) };
+}
+
+impl Attempt {
+    /// The first one.
+    #[must_use]
+    pub const fn first() -> Self {
+        Self { number: 1, ..NONE }
+    }
+
+    /// The attempt of this number; 0 counts as 1.
+    #[must_use]
+    pub const fn nth(number: u32) -> Self {
+        let number = if number == 0 { 1 } else { number };
+        Self { number, ..NONE }
+    }
+
+    /// The attempt in force here, if any.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        let current = CURRENT.try_with(Cell::get).unwrap_or(NONE);
+        (current.number != 0).then_some(current)
+    }
+
+    /// The attempt after this one: it knows what was tried, and bears no mark.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self {
+            number: self.number.saturating_add(1),
+            marked: false,
+            ..self
+        }
+    }
+
+    /// The number: 1 for the first attempt.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The endpoints tried so far, the latest six at most, in no order.
+    #[must_use]
+    pub fn tried(&self) -> &[EndpointId] {
+        &self.tried[..usize::from(self.len)]
+    }
+
+    /// Whether this endpoint is among them.
+    #[must_use]
+    pub fn has_tried(&self, endpoint: EndpointId) -> bool {
+        self.tried().contains(&endpoint)
+    }
+
+    /// Whether somebody inside said: overloaded, do not retry.
+    #[must_use]
+    pub const fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    fn note(&mut self, endpoint: EndpointId) {
+        if self.has_tried(endpoint) {
+            return;
+        }
+        self.tried[usize::from(self.next)] = endpoint;
+        self.len = self.len.max(self.next + 1);
+        self.next = (self.next + 1) % REMEMBERED;
+    }
+
+    /// Runs `f` with this attempt in force, and learns from it.
+    pub fn scope<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        let _scope = Scope::enter(self);
+        f()
+    }
+
+    /// A future that is polled with this attempt in force. What it learns is with
+    /// [`Scoped::attempt`].
+    pub fn wrap<F>(self, future: F) -> Scoped<F> {
+        Scoped {
+            future,
+            attempt: self,
+        }
+    }
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt")
+            .field("number", &self.number)
+            .field("tried", &self.tried())
+            .field("marked", &self.marked)
+            .finish()
+    }
+}
+
+fn change(f: impl FnOnce(&mut Attempt)) {
+    let _ = CURRENT.try_with(|cell| {
+        let mut attempt = cell.get();
+        if attempt.number != 0 {
+            f(&mut attempt);
+            cell.set(attempt);
+        }
+    });
+}
+
+/// The attempt in force here goes to this endpoint. Those around it learn it,
+/// too. Without an attempt in force, nothing.
+pub fn note(endpoint: EndpointId) {
+    change(|attempt| attempt.note(endpoint));
+}
+
+/// Overloaded, do not retry: for the attempt in force here. Without one,
+/// nothing.
+pub fn mark() {
+    change(|attempt| attempt.marked = true);
+}
+
+/// A future that keeps the attempt in force here, for `tokio::spawn` and for
+/// whatever else polls it elsewhere. Nothing that is noted or marked there comes
+/// back.
+pub fn carry<F>(future: F) -> Scoped<F> {
+    let attempt = CURRENT.try_with(Cell::get).unwrap_or(NONE);
+    Scoped { future, attempt }
+}
+
+/// Puts an attempt in force until it is dropped, also by a panic.
+#[derive(Debug)]
+pub(crate) struct Scope<'a> {
+    attempt: &'a mut Attempt,
+    outer: Attempt,
+}
+
+impl<'a> Scope<'a> {
+    #[inline]
+    pub(crate) fn enter(attempt: &'a mut Attempt) -> Self {
+        let outer = CURRENT
+            .try_with(|cell| cell.replace(*attempt))
+            .unwrap_or(NONE);
+        let mut scope = Self { attempt, outer };
+        if scope.outer.len != 0 {
+            scope.inherit();
+        }
+        scope
+    }
+
+    /// What was tried outside was tried.
+    #[cold]
+    fn inherit(&mut self) {
+        for endpoint in self.outer.tried() {
+            self.attempt.note(*endpoint);
+        }
+        let _ = CURRENT.try_with(|cell| cell.set(*self.attempt));
+    }
+
+    #[cold]
+    fn bequeath(&mut self) {
+        for endpoint in self.attempt.tried() {
+            self.outer.note(*endpoint);
+        }
+    }
+}
+
+impl Drop for Scope<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let Ok(attempt) = CURRENT.try_with(Cell::get) else {
+            return;
+        };
+        *self.attempt = attempt;
+        if attempt.len != 0 && self.outer.number != 0 {
+            self.bequeath();
+        }
+        let _ = CURRENT.try_with(|cell| cell.set(self.outer));
+    }
+}
+
+pin_project! {
+    /// A future with an attempt in force; see [`Attempt::wrap`] and [`carry`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        #[pin]
+        future: F,
+        attempt: Attempt,
+    }
+}
+
+impl<F> Scoped<F> {
+    /// The attempt, with what it has learnt.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _scope = Scope::enter(this.attempt);
+        this.future.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn id(n: u32) -> EndpointId {
+        EndpointId::new(n)
+    }
+
+    #[test]
+    fn scopes_are_restored_by_a_panic_and_keep_what_they_learnt() {
+        let mut outer = Attempt::nth(3);
+        outer.scope(|| {
+            note(id(1));
+            let mut inner = Attempt::first();
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                inner.scope(|| {
+                    assert!(Attempt::current().is_some_and(|a| a.has_tried(id(1))));
+                    note(id(2));
+                    mark();
+                    panic!("inner")
+                })
+            }));
+            assert!(panicked.is_err());
+            assert!(inner.is_marked() && inner.has_tried(id(2)));
+            let current = Attempt::current().unwrap();
+            // A mark is for the tier that made the attempt; it says it again if
+            // it gives up itself.
+            assert!(!current.is_marked() && current.number() == 3);
+        });
+        assert!(outer.has_tried(id(1)) && outer.has_tried(id(2)));
+        assert_eq!(Attempt::current(), None);
+    }
+
+    #[test]
+    fn without_an_attempt_nothing_is_noted() {
+        note(id(4));
+        mark();
+        assert_eq!(Attempt::current(), None);
+        let mut first = Attempt::first();
+        first.scope(|| {});
+        assert_eq!(first, Attempt::first());
+        // A carried nothing is still nothing, and learns nothing.
+        let mut nothing = carry(std::future::poll_fn(|_| {
+            mark();
+            Poll::Ready(Attempt::current())
+        }));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(Pin::new(&mut nothing).poll(&mut cx), Poll::Ready(None));
+    }
+
+    proptest! {
+        /// Against a list without end.
+        #[test]
+        fn the_latest_endpoints_are_remembered(ids in prop::collection::vec(0_u32..12, 0..80)) {
+            let mut attempt = Attempt::first();
+            let mut model = Vec::new();
+            for n in ids {
+                attempt.note(id(n));
+                if !model.contains(&id(n)) {
+                    model.push(id(n));
+                }
+                model.drain(..model.len().saturating_sub(usize::from(REMEMBERED)));
+                let mut tried = attempt.tried().to_vec();
+                tried.sort_unstable();
+                let mut expected = model.clone();
+                expected.sort_unstable();
+                prop_assert_eq!(&tried, &expected);
+                prop_assert!(attempt.has_tried(id(n)));
+            }
+        }
+    }
+}

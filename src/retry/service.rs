@@ -1,0 +1,95 @@
+//! The service.
+
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::future::RetryFuture;
+use super::rules::Rules;
+use super::session::Session;
+use super::state::State;
+use crate::error::{AsRejection, RejectionKind};
+use crate::kernel::guard::Guard;
+use crate::kernel::macros::wraps_service;
+use crate::kernel::ready::Readied;
+use crate::kernel::shared::Shared;
+use crate::replay::{Cloned, Replay};
+
+/// A service that tries again; see the [module](super).
+pub struct Retry<S, Y, R = Cloned> {
+    inner: Readied<S>,
+    state: Shared<State>,
+    rules: Y,
+    replay: R,
+}
+
+impl<S, Y, R> Retry<S, Y, R> {
+    pub(super) fn new(inner: S, state: Shared<State>, rules: Y, replay: R) -> Self {
+        Self {
+            inner: Readied::new(inner),
+            state,
+            rules,
+            replay,
+        }
+    }
+}
+
+impl<S: Clone, Y: Clone, R: Clone> Clone for Retry<S, Y, R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            state: self.state.clone(),
+            rules: self.rules.clone(),
+            replay: self.replay.clone(),
+        }
+    }
+}
+
+wraps_service!(Retry<S, Y, R>);
+
+impl<S, Y, R, Req> Service<Req> for Retry<S, Y, R>
+where
+    S: Service<R::Request> + Clone,
+    S::Error: AsRejection,
+    Y: Rules<Req, S::Response, S::Error> + Clone,
+    R: Replay<Req> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RetryFuture<S, Req, Y, R>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let not_ready = || self.state.refuse(RejectionKind::NotReady);
+        if let Err(error) = self.inner.check(not_ready) {
+            return RetryFuture::refused(error);
+        }
+        let retries = match self.state.admit() {
+            Ok(retries) => retries,
+            Err(rejection) => return RetryFuture::refused(rejection.into()),
+        };
+        let guard = Guard::new(&self.state, ());
+        let core = &self.state.core;
+        let rules = core.contain("rules", || (self.rules.clone(), self.rules.see(&request)));
+        let kept = match retries && rules.is_some() {
+            true => core.contain("replay", || {
+                let kept = self.replay.keep(&request)?;
+                Some((self.inner.clone(), self.replay.clone(), kept))
+            }),
+            false => None,
+        };
+        let (service, mut kept) = match kept.flatten() {
+            Some((service, replay, kept)) => (Some((service, replay)), Some(kept)),
+            None => (None, None),
+        };
+        let request = self.replay.first(request, &mut kept);
+        let session = Session::new(guard, rules, service.zip(kept));
+        let inner = &mut self.inner;
+        RetryFuture::called(session, || inner.call(request))
+    }
+}

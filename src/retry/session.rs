@@ -1,0 +1,251 @@
+//! One request and its attempts: what is decided between them.
+
+use std::time::Duration;
+
+use super::rules::{Again, Judged, Rules};
+use super::state::State;
+use tower_service::Service;
+
+use crate::attempt::Attempt;
+use crate::backoff;
+use crate::budget::Grant;
+use crate::classify::{Cause, Outcome};
+use crate::clock::{Sleep, Tick};
+use crate::deadline::Deadline;
+use crate::error::AsRejection;
+use crate::event::{Conclusion, Retrying};
+use crate::kernel::guard::{Guard, through};
+use crate::kernel::ready::Readied;
+use crate::policy::Override;
+use crate::replay::Replay;
+
+pub(super) struct Session<S, R, K, Y, N> {
+    pub(super) guard: Guard<State>,
+    attempt: Attempt,
+    /// Attempts made: the last one's number, unless the next is about to begin.
+    made: u32,
+    /// Nothing if they have panicked.
+    rules: Option<(Y, N)>,
+    /// What other attempts are made of, if there can be any.
+    pub(super) another: Option<((Readied<S>, R), K)>,
+    delays: Option<backoff::Session>,
+    /// Of the attempt under way, if it is not the first.
+    grant: Option<Grant>,
+    /// How the last attempt ended.
+    outcome: Outcome,
+    span: tracing::Span,
+}
+
+/// What happens when an attempt has ended.
+pub(super) enum Next {
+    /// The caller gets what there is.
+    Pass,
+    /// Another attempt, after this.
+    Wait(Sleep),
+}
+
+impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
+    #[inline]
+    pub(super) fn new(
+        guard: Guard<State>,
+        rules: Option<(Y, N)>,
+        another: Option<((Readied<S>, R), K)>,
+    ) -> Self {
+        Self {
+            guard,
+            attempt: Attempt::first(),
+            made: 1,
+            rules,
+            another,
+            delays: None,
+            grant: None,
+            outcome: Outcome::Neutral,
+            span: tracing::Span::none(),
+        }
+    }
+
+    /// Runs a part of the attempt.
+    #[inline]
+    pub(super) fn run<T>(&mut self, f: impl FnOnce() -> T) -> T {
+        let Self {
+            guard,
+            attempt,
+            span,
+            ..
+        } = self;
+        let _entered = (!span.is_none()).then(|| span.enter());
+        attempt.scope(|| through(guard, f))
+    }
+
+    /// The same, of the service that other attempts are made with.
+    pub(super) fn run_another<T>(&mut self, f: impl FnOnce(&mut Readied<S>) -> T) -> Option<T> {
+        let mut another = self.another.take()?;
+        let result = self.run(|| f(&mut another.0.0));
+        self.another = Some(another);
+        Some(result)
+    }
+
+    /// The request once more.
+    pub(super) fn request<Req>(&mut self) -> Option<R::Request>
+    where
+        R: Replay<Req, Kept = K>,
+    {
+        let ((_, replay), kept) = self.another.as_mut()?;
+        let state = self.guard.state()?;
+        let again = || replay.again(kept, crate::replay::Earlier::Over);
+        state.core.contain("replay", again).flatten()
+    }
+
+    /// Judges the end of an attempt.
+    #[inline]
+    pub(super) fn ended<Req, Res, Err>(&mut self, result: Result<&Res, &Err>) -> Next
+    where
+        Err: AsRejection,
+        Y: Rules<Req, Res, Err, Seen = N>,
+        R: Replay<Req, Kept = K>,
+    {
+        let Some(state) = self.guard.state() else {
+            return Next::Pass;
+        };
+        let judged = self
+            .rules
+            .as_ref()
+            .and_then(|(rules, seen)| state.core.contain("rules", || rules.judge(seen, result)));
+        let Judged { outcome, again } = judged.unwrap_or(Judged {
+            outcome: Outcome::Neutral,
+            again: Again::No,
+        });
+        self.outcome = outcome;
+        match &self.grant {
+            None => state.budget.first_ended(outcome),
+            Some(grant) => grant.ended(outcome),
+        }
+        if again == Again::No {
+            if self.attempt.number() > 1 {
+                self.over();
+            }
+            return Next::Pass;
+        }
+        self.failed(again, Cause::new(outcome, result.err()))
+    }
+
+    /// The last attempt ended in what is not tried again.
+    #[cold]
+    fn over(&self) {
+        self.conclude(match self.outcome {
+            Outcome::Success => Conclusion::Succeeded,
+            _ => Conclusion::Final,
+        });
+    }
+
+    pub(super) fn conclude(&self, conclusion: Conclusion) {
+        if let Some(state) = self.guard.state() {
+            state.conclude(self.made, conclusion);
+        }
+        // This tier has done what can be done: those outside are not to do it
+        // once more.
+        if let Conclusion::Exhausted | Conclusion::Budget | Conclusion::Unwanted = conclusion {
+            crate::attempt::mark();
+        }
+    }
+
+    /// Decides whether to make another attempt.
+    #[cold]
+    fn failed<Req>(&mut self, again: Again, cause: Cause) -> Next
+    where
+        R: Replay<Req, Kept = K>,
+    {
+        let Some(state) = self.guard.state() else {
+            return Next::Pass;
+        };
+        let policy = state.policy();
+        if state.core.order() == Override::Bypass {
+            state.bypassed();
+            return Next::Pass;
+        }
+        let wait = match again {
+            Again::After(wait) => wait,
+            _ => Duration::ZERO,
+        };
+        let possible = self.another.as_ref().is_some_and(|((_, replay), kept)| {
+            let possible = || replay.is_possible(kept);
+            state.core.contain("replay", possible).unwrap_or(false)
+        });
+        let refused = if again == Again::Never || self.attempt.is_marked() {
+            Some(Conclusion::Unwanted)
+        } else if self.attempt.number() >= policy.max_attempts {
+            if policy.max_attempts == 1 {
+                return Next::Pass;
+            }
+            Some(Conclusion::Exhausted)
+        } else if !possible {
+            Some(Conclusion::Unrepeatable)
+        } else {
+            None
+        };
+        if let Some(conclusion) = refused {
+            self.conclude(conclusion);
+            return Next::Pass;
+        }
+        let delays = self.delays.get_or_insert_with(|| policy.backoff.session());
+        let delay = match wait {
+            Duration::ZERO => delays.next_delay(),
+            wait => delays.next_delay_after(wait),
+        };
+        let now = state.core.clock().now();
+        let due = now.saturating_add(delay);
+        if Deadline::current().is_some_and(|deadline| deadline.has_passed(due)) {
+            self.conclude(Conclusion::Deadline);
+            return Next::Pass;
+        }
+        // The last one's place is free for the next.
+        self.grant = None;
+        let Some(grant) = state.budget.withdraw(self.outcome) else {
+            self.conclude(Conclusion::Budget);
+            return Next::Pass;
+        };
+        self.grant = Some(grant);
+        state.retrying(Retrying {
+            attempt: self.attempt.number(),
+            delay,
+            cause,
+        });
+        Next::Wait(state.core.clock().sleep_from(now, due))
+    }
+
+    /// A timer for the caller's deadline, if there is one; `Err` if it has
+    /// passed.
+    pub(super) fn time_left(&self) -> Result<Option<Sleep>, ()> {
+        let Some((state, deadline)) = self.guard.state().zip(Deadline::current()) else {
+            return Ok(None);
+        };
+        let clock = state.core.clock();
+        let now: Tick = clock.now();
+        match deadline.has_passed(now) {
+            true => Err(()),
+            false => Ok(Some(clock.sleep_from(now, deadline.tick()))),
+        }
+    }
+
+    /// The next attempt is in force from now on.
+    pub(super) fn begin(&mut self) {
+        self.attempt = self.attempt.next();
+        let number = self.attempt.number();
+        let name = self.guard.state().map_or("", |state| state.core.name());
+        self.span = tracing::debug_span!(target: "tower_keep", "attempt", name, number);
+    }
+
+    /// Makes it.
+    pub(super) fn call<Req>(&mut self, request: Req) -> Option<S::Future>
+    where
+        S: Service<Req>,
+    {
+        self.made = self.attempt.number();
+        self.run_another(|service| service.call(request))
+    }
+
+    /// The request has ended: what the last attempt ended in is how it ended.
+    pub(super) fn finish(&mut self) {
+        self.guard.finish(self.outcome);
+    }
+}
