@@ -251,12 +251,14 @@ impl Backoff {
     }
 
     /// A session of its own randomness.
+    #[must_use]
     pub fn session(self) -> Session {
         self.seeded(rand::random())
     }
 
     /// The session of this seed: the same delays each time. Sessions that run at
     /// the same time must not share a seed.
+    #[must_use]
     pub fn seeded(self, seed: u64) -> Session {
         Session {
             backoff: self,
@@ -330,7 +332,7 @@ impl Session {
 #[allow(clippy::cast_possible_truncation)] // the product's upper half
 fn draw(word: u64, least: u64, greatest: u64) -> u64 {
     let choices = u128::from(greatest.saturating_sub(least)) + 1;
-    least + (u128::from(word) * choices >> 64) as u64
+    least + ((u128::from(word) * choices) >> 64) as u64
 }
 
 #[cfg(test)]

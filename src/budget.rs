@@ -132,14 +132,14 @@ impl Budget {
         }
     }
 
-    /// The default budget of a layer that was given none: it has the layer's
-    /// name and clock, and stands beside it in the registry.
-    pub(crate) fn of_layer(setup: &Setup) -> Self {
+    /// The budget of a layer that was given none: it has the layer's name and
+    /// clock, and stands beside it in the registry.
+    pub(crate) fn of_layer(policy: Policy, setup: &Setup) -> Self {
         let setup = Setup {
             listeners: Vec::new(),
             ..setup.clone()
         };
-        Self::with(Policy::default(), setup)
+        Self::with(policy, setup)
     }
 
     /// Its name.

@@ -62,6 +62,10 @@
     doc = "| [`fallback`] | what a failure does to the caller: another answer in its place |"
 )]
 #![cfg_attr(
+    feature = "hedge",
+    doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -99,7 +103,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `circuit-breaker`, `retry`, `fallback`, `chaos` | no | the pattern |
+//! | `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -152,6 +156,8 @@ pub mod chaos;
 pub mod circuit_breaker;
 #[cfg(feature = "fallback")]
 pub mod fallback;
+#[cfg(feature = "hedge")]
+pub mod hedge;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "throttle")]

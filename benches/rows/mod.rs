@@ -16,6 +16,7 @@ use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
 use tower_keep::classify::{Failure, Outcome};
 use tower_keep::clock::Clock;
 use tower_keep::fallback::{self, Failed, FallbackLayer};
+use tower_keep::hedge::{self, HedgeLayer};
 use tower_keep::key;
 use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
@@ -94,6 +95,10 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, hot key", true, || keyed(1)),
     row("fallback, ready", true, || {
         of(FallbackLayer::new(fallback::by(zero)).layer(Inner), ready)
+    }),
+    row("hedge, ready", true, || of(hedged().layer(Inner), ready)),
+    row("hedge, pending once", false, || {
+        of(hedged().layer(Once), pending(Waking::Noop))
     }),
     row("chaos, off", true, || of(calm().layer(Inner), ready)),
     row("chaos, running, no fault", false, || {
@@ -209,6 +214,14 @@ fn timed() -> TimeoutLayer {
 
 fn zero(_: Failed<'_, u64, Error<Infallible>>) -> Option<u64> {
     Some(0)
+}
+
+/// After a time that nobody waits for.
+fn hedged() -> HedgeLayer<hedge::Every> {
+    HedgeLayer::new(
+        hedge::Policy::after(LONG).expect("a policy"),
+        hedge::every(),
+    )
 }
 
 fn calm() -> ChaosLayer {

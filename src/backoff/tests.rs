@@ -136,12 +136,11 @@ fn every_jitter_has_the_distribution_of_its_definition() {
 fn a_thousand_sessions_that_start_at_once_do_not_come_back_at_once() {
     let default = Backoff::default();
     let of = |builder: BackoffBuilder| builder.build().unwrap();
-    for (backoff, per_mille) in [
-        (default, 30),
-        (of(default.to_builder().jitter(Jitter::Equal)), 30),
-        (of(default.to_builder().growth(Growth::Fixed)), 30),
-        // By its definition short delays are more likely than long ones.
-        (of(default.to_builder().jitter(Jitter::Decorrelated)), 70),
+    // Not decorrelated: by its definition short delays are the more likely ones.
+    for backoff in [
+        default,
+        of(default.to_builder().jitter(Jitter::Equal)),
+        of(default.to_builder().growth(Growth::Fixed)),
     ] {
         let mut sessions: Vec<_> = (0..1_000).map(|_| backoff.session()).collect();
         for number in 0..12 {
@@ -157,7 +156,7 @@ fn a_thousand_sessions_that_start_at_once_do_not_come_back_at_once() {
                 bins[bin(delay)] += 1;
             }
             let most = bins.iter().max().unwrap();
-            assert!(*most <= per_mille, "{backoff:?}, delay {number}: {bins:?}");
+            assert!(*most <= 30, "{backoff:?}, delay {number}: {bins:?}");
         }
     }
 }

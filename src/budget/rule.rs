@@ -113,6 +113,15 @@ impl Policy {
         PolicyBuilder::default()
     }
 
+    /// One hedge for twenty calls, and one a second besides: as many as a delay of
+    /// the 95th percentile needs.
+    #[cfg(feature = "hedge")]
+    pub(crate) fn of_hedges() -> Self {
+        Self {
+            rule: ratio(1, 20, 1, 100),
+        }
+    }
+
     /// The token bucket of gRPC's retry throttling (proposal A6): every attempt
     /// that fails takes a token, every success brings `token_ratio` of one, and
     /// none is retried or hedged unless more than half of `max_tokens` are left.

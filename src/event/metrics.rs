@@ -14,6 +14,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_answered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_unanswered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_injected_total` | `layer`, `fault` |
+/// | `keep_<pattern>_hedged_total` | `layer`, `what` |
 /// | `keep_<pattern>_transitions_total` | `layer`, `to`, `reason` |
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
@@ -53,6 +54,10 @@ impl Listener for Metrics {
             }
             Event::Injected(fault) => {
                 counter!(name("injected_total"), "layer" => layer, "fault" => *fault).increment(1);
+            }
+            Event::Hedged(hedged) => {
+                let what = hedged.label();
+                counter!(name("hedged_total"), "layer" => layer, "what" => what).increment(1);
             }
             Event::Transition(change) => {
                 let (to, reason) = (change.to.label(), change.reason.label());

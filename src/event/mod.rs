@@ -52,6 +52,8 @@ pub enum Event<'a> {
     Unanswered(Cause),
     /// chaos: a call meets this fault.
     Injected(&'static str),
+    /// hedge: what became of another attempt.
+    Hedged(Hedged),
     /// A circuit breaker changed its state.
     Transition(Transition),
     /// retry: an attempt has failed, and another one will be made.
@@ -62,6 +64,38 @@ pub enum Event<'a> {
     Updated,
     /// A callback of the user panicked; the call went on without it.
     CallbackPanicked(&'a str),
+}
+
+/// What became of another attempt that was made beside a slow one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hedged {
+    /// It began.
+    Started {
+        /// Its number: the first attempt of a call is 1.
+        attempt: u32,
+        /// After the first attempt had been under way for so long.
+        after: Duration,
+    },
+    /// It was the first to succeed.
+    Won {
+        /// Its number.
+        attempt: u32,
+    },
+    /// It was due, and the budget had none.
+    NoBudget,
+}
+
+impl Hedged {
+    /// The name in metrics: `snake_case`, a closed set.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Won { .. } => "won",
+            Self::NoBudget => "no_budget",
+        }
+    }
 }
 
 /// Hears events.

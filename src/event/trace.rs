@@ -2,7 +2,7 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries and
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges and
 /// injected faults at `debug`, updates and transitions of circuit breakers at `info`,
 /// callbacks that panic at `error`, the rest at `trace`.
 ///
@@ -37,6 +37,9 @@ impl Listener for Trace {
             }
             Event::Injected(fault) => {
                 tracing::debug!(target: "tower_keep", pattern, name, fault, "injected");
+            }
+            Event::Hedged(hedged) => {
+                tracing::debug!(target: "tower_keep", pattern, name, ?hedged, "hedged");
             }
             Event::Transition(change) => tracing::info!(
                 target: "tower_keep",

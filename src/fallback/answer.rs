@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -12,6 +12,7 @@ use tower_service::Service;
 use crate::classify::Cause;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
+use crate::kernel::oneshot::Oneshot;
 
 /// A call that is to get another answer: what the inner service made of it.
 pub struct Failed<'a, Res, Err> {
@@ -206,8 +207,7 @@ where
     fn answer(&self, kept: T, failed: Failed<'_, Res, Err>) -> Self::Future {
         let late = Deadline::current().is_some_and(|d| d.has_passed(failed.clock.now()));
         Backup {
-            call: (!late).then(|| (self.service.clone(), kept)),
-            future: None,
+            call: (!late).then(|| Oneshot::new(self.service.clone(), kept)),
         }
     }
 }
@@ -231,10 +231,9 @@ pin_project! {
     where
         S: Service<Req>,
     {
-        // Used up by the call.
-        call: Option<(S, Req)>,
+        // None: it is too late to call it.
         #[pin]
-        future: Option<S::Future>,
+        call: Option<Oneshot<S, Req>>,
     }
 }
 
@@ -242,29 +241,20 @@ impl<S: Service<Req>, Req> Future for Backup<S, Req> {
     type Output = Option<S::Response>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if let Some((service, _)) = this.call {
-            if ready!(service.poll_ready(cx)).is_err() {
-                *this.call = None;
-                return Poll::Ready(None);
-            }
-            if let Some((mut service, request)) = this.call.take() {
-                this.future.set(Some(service.call(request)));
-            }
+        match self.project().call.as_pin_mut() {
+            Some(call) => call.poll(cx).map(Result::ok),
+            None => Poll::Ready(None),
         }
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(None);
-        };
-        // It is dropped by who polls this: should its drop panic, the answer is
-        // not lost.
-        future.poll(cx).map(Result::ok)
     }
 }
 
 impl<S: Service<Req>, Req> fmt::Debug for Backup<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backup")
-            .field("called", &self.call.is_none())
+            .field(
+                "called",
+                &self.call.as_ref().is_some_and(Oneshot::is_called),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -8,8 +8,10 @@ use crate::clock::nanos;
 
 const SUB_BITS: u32 = 3;
 const SUB: usize = 1 << SUB_BITS;
-/// 64 powers of two; the first ones, exact, share the place of one.
-const BUCKETS: usize = (64 - SUB_BITS as usize + 1) * SUB;
+/// Powers of two; under loom, which counts every step, hardly any.
+const POWERS: usize = if cfg!(keep_loom) { 4 } else { 64 };
+/// The first powers, exact, share the place of one.
+const BUCKETS: usize = (POWERS - SUB_BITS as usize + 1) * SUB;
 
 /// Counts durations. Recording is one relaxed add, on a line that depends on
 /// the value.
@@ -53,6 +55,16 @@ impl Histogram {
         self.buckets[bucket(nanos(value))].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Forgets all.
+    #[cfg(feature = "hedge")]
+    pub fn clear(&self) {
+        for bucket in &self.buckets {
+            if bucket.load(Ordering::Relaxed) != 0 {
+                bucket.swap(0, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// How many were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -63,17 +75,25 @@ impl Histogram {
     /// 12.5 % too high; `None` if there are none.
     #[must_use]
     pub fn quantile(&self, per_mille: u32) -> Option<Duration> {
-        let count = self.count();
-        let rank = (u128::from(count) * u128::from(per_mille.min(1000))).div_ceil(1000);
-        let mut seen = 0u128;
-        for (i, bucket) in self.buckets.iter().enumerate() {
-            seen += u128::from(bucket.load(Ordering::Relaxed));
-            if seen >= rank.max(1) {
-                return Some(Duration::from_nanos(upper(i)));
-            }
-        }
-        None
+        quantile(&[self], per_mille).1
     }
+}
+
+/// The same of all that these have counted, and how many that is.
+pub(super) fn quantile(all: &[&Histogram], per_mille: u32) -> (u64, Option<Duration>) {
+    let count = all.iter().map(|histogram| histogram.count()).sum();
+    let rank = (u128::from(count) * u128::from(per_mille.min(1000))).div_ceil(1000);
+    let mut seen = 0u128;
+    for bucket in 0..BUCKETS {
+        let here = all
+            .iter()
+            .map(|h| h.buckets[bucket].load(Ordering::Relaxed));
+        seen += here.map(u128::from).sum::<u128>();
+        if seen >= rank.max(1) {
+            return (count, Some(Duration::from_nanos(upper(bucket))));
+        }
+    }
+    (count, None)
 }
 
 #[cfg(all(test, not(keep_loom)))]

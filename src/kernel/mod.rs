@@ -10,16 +10,20 @@ pub mod counter;
 pub mod gate;
 pub mod gcra;
 pub mod guard;
-#[cfg(feature = "timeout")]
+#[cfg(any(feature = "timeout", feature = "hedge"))]
 pub mod histogram;
 pub mod keyed;
 pub mod limit;
 pub mod live;
 pub(crate) mod macros;
+#[cfg(any(feature = "fallback", feature = "hedge"))]
+pub mod oneshot;
 #[cfg(feature = "circuit-breaker")]
 pub mod pending;
 mod quota;
 pub mod ready;
+#[cfg(feature = "hedge")]
+pub mod recent;
 pub mod rng;
 pub mod shared;
 pub(crate) mod sync;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::policy::Policy;
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use crate::classify::Outcome;
 use crate::error::{Rejection, RejectionKind};
 use crate::event::{Concluded, Conclusion, Event, Retrying};
@@ -57,7 +57,7 @@ fn place(conclusion: Conclusion) -> usize {
 
 impl State {
     pub(super) fn create(policy: Policy, budget: Option<Budget>, setup: Setup) -> Shared<Self> {
-        let budget = budget.unwrap_or_else(|| Budget::of_layer(&setup));
+        let budget = budget.unwrap_or_else(|| Budget::of_layer(budget::Policy::default(), &setup));
         let (core, registry) = Core::new("retry", setup);
         let state = Arc::new(Self {
             core,

@@ -11,6 +11,7 @@ use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::classify::{Failure, Outcome};
 use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::hedge::{self, HedgeLayer};
 use tower_keep::key;
 use tower_keep::retry::{self, RetryLayer};
 use tower_keep::test_util::ManualClock;
@@ -19,7 +20,8 @@ use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{Error, Override, Setup};
 
 use crate::support::cases::{
-    by_count, by_share, by_time_and_slowness, calm, permits, rate, refusals, timeouts,
+    by_count, by_share, by_time_and_slowness, calm, hedging, learning, permits, rate, refusals,
+    timeouts,
 };
 
 /// Answers at once.
@@ -124,6 +126,8 @@ allocates_nothing! {
     wait_calls: |s| ThrottleLayer::with(impatient(1_100), s).waiting(), exhaust_impatient;
     chaos_calls: |s| ChaosLayer::with(chaos::Policy::default(), s), outage;
     chaos_running_calls: calm, outage;
+    hedge_calls: |s| HedgeLayer::with(hedging(), hedge::every(), s), stop_hedges;
+    hedge_learning_calls: |s| HedgeLayer::with(learning(), hedge::every(), s), stop_hedges;
     retry_calls: |s| RetryLayer::with(retry::Policy::default(), retry::Idempotent::new(), s), stop;
     fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), shut;
 }
@@ -146,6 +150,10 @@ fn stop(handle: retry::Handle) {
 }
 
 fn shut(handle: fallback::Handle) {
+    handle.set_override(Override::Close);
+}
+
+fn stop_hedges(handle: hedge::Handle) {
     handle.set_override(Override::Close);
 }
 

@@ -6,11 +6,12 @@ use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{ChaosLayer, Policy};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::hedge::{HedgeLayer, every};
 use tower_keep::retry::{self, RetryLayer};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
-use crate::support::cases::{by_count, never_asked, permits, rate, timeouts};
+use crate::support::cases::{by_count, hedging, never_asked, permits, rate, timeouts};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -39,6 +40,11 @@ fn futures_stay_small() {
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
         ("fallback", beyond(&fallback()), 120),
+        (
+            "hedge",
+            beyond(&HedgeLayer::new(hedging(), every())),
+            400 + carried,
+        ),
         ("retry", beyond(&retry()), 300 + carried),
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
         ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),

@@ -13,4 +13,5 @@ mod support;
 mod chaos;
 mod fallback;
 mod files;
+mod hedge;
 mod retry;

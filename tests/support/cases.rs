@@ -7,7 +7,7 @@ use tower::{Layer, Service};
 use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
 use tower_keep::{
-    Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, retry, throttle, timeout,
+    Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
 };
 
 use super::watched::Watched;
@@ -147,6 +147,17 @@ pub(crate) fn never_asked<Res>(_: fallback::Failed<'_, Res, Fail>) -> Option<Res
     panic!("a call was answered by the fallback")
 }
 
+/// Later than any law lets a call be pending.
+pub(crate) fn hedging() -> hedge::Policy {
+    hedge::Policy::after(secs(20)).unwrap()
+}
+
+/// By what calls take, of which it never knows enough.
+pub(crate) fn learning() -> hedge::Policy {
+    let policy = hedge::Policy::builder().minimum_calls(1_000_000);
+    policy.build().unwrap()
+}
+
 /// Ready to try again, and never asked to: its rules see every end.
 pub(crate) fn contented<Res>(_: Result<&Res, &Fail>) -> retry::Again {
     retry::Again::No
@@ -165,12 +176,13 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                by_count, by_header, by_share, by_time_and_slowness, calm, contented, never_asked,
-                permits, rate, refusals, routes, timeouts,
+                by_count, by_header, by_share, by_time_and_slowness, calm, contented, hedging,
+                learning, never_asked, permits, rate, refusals, routes, timeouts,
             };
             use tower_keep::bulkhead::BulkheadLayer;
             use tower_keep::circuit_breaker::CircuitBreakerLayer;
             use tower_keep::fallback::{self, FallbackLayer};
+            use tower_keep::hedge::{HedgeLayer, every};
             use tower_keep::retry::{self, RetryLayer};
             use tower_keep::throttle::ThrottleLayer;
             use tower_keep::timeout::TimeoutLayer;
@@ -200,6 +212,8 @@ macro_rules! for_all_layers {
                     |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s)
                         .classify(tower_keep::classify::Http)
                         .marked();
+                hedge: |s| HedgeLayer::with(hedging(), every(), s);
+                hedge_learning: |s| HedgeLayer::with(learning(), every(), s);
                 retry: |s|
                     RetryLayer::with(retry::Policy::default(), retry::when(contented), s);
                 chaos: |s| calm(s);

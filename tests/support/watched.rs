@@ -1,6 +1,8 @@
 //! All kinds of handle, seen as one.
 
-use tower_keep::{Override, bulkhead, chaos, circuit_breaker, fallback, retry, throttle, timeout};
+use tower_keep::{
+    Override, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
+};
 
 /// What every handle can tell, and be told.
 pub(crate) trait Watched: Clone + Send + Sync + 'static {
@@ -73,7 +75,7 @@ macro_rules! watched {
     )* };
 }
 
-watched!(circuit_breaker, fallback, retry);
+watched!(circuit_breaker, fallback, hedge, retry);
 
 impl Watched for bulkhead::Handle {
     fn in_flight(&self) -> u64 {

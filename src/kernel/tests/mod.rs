@@ -26,6 +26,8 @@ mod model;
 mod pending;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod quota;
+#[cfg(all(not(keep_loom), feature = "hedge"))]
+mod recent;
 #[cfg(not(keep_loom))]
 mod shared;
 #[cfg(not(keep_loom))]
@@ -43,6 +45,8 @@ mod loom_keyed;
 mod loom_limit;
 #[cfg(all(keep_loom, feature = "circuit-breaker"))]
 mod loom_pending;
+#[cfg(all(keep_loom, feature = "hedge"))]
+mod loom_recent;
 #[cfg(keep_loom)]
 mod loom_small;
 #[cfg(keep_loom)]

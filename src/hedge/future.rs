@@ -1,0 +1,368 @@
+//! The future of a call that may be made more than once.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::state::{State, leaves_it};
+use crate::attempt::Attempt;
+use crate::budget::Grant;
+use crate::classify::{Classify, Failure, Outcome};
+use crate::clock::{Sleep, Tick};
+use crate::deadline::Deadline;
+use crate::error::AsRejection;
+use crate::kernel::gate::Gate;
+use crate::kernel::guard::{Guard, through};
+use crate::kernel::oneshot::Oneshot;
+use crate::replay::{Earlier, Replay};
+
+pin_project! {
+    /// The future of [`Hedge`](super::Hedge). Polled again after it has resolved,
+    /// it stays pending.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct HedgeFuture<S, Req, R, C>
+    where
+        R: Replay<Req>,
+        S: Service<R::Request>,
+    {
+        #[pin]
+        first: Gate<S::Future, S::Error>,
+        // Gone when the call has ended, or was refused.
+        call: Option<Call<S, Req, R, C>>,
+    }
+}
+
+struct Call<S, Req, R, C>
+where
+    R: Replay<Req>,
+    S: Service<R::Request>,
+{
+    guard: Guard<State>,
+    attempt: Attempt,
+    classify: C,
+    /// Gone when there will be no further attempt.
+    more: Option<More<S, R, R::Kept>>,
+    /// Armed when the first attempt is first pending.
+    timer: Option<Sleep>,
+    hedges: Vec<Attempted<S, R::Request>>,
+    /// Of the attempts that have ended, the latest.
+    ended: Attempt,
+    /// What the first attempt came to while others are under way.
+    held: Option<Held<S::Response, S::Error>>,
+}
+
+type Held<T, E> = (Outcome, Result<T, E>);
+
+/// What further attempts are made of.
+pub(super) struct More<S, R, K> {
+    pub(super) service: S,
+    pub(super) replay: R,
+    pub(super) kept: K,
+}
+
+/// Another attempt under way.
+struct Attempted<S: Service<Req>, Req> {
+    call: Pin<Box<Oneshot<S, Req>>>,
+    attempt: Attempt,
+    grant: Grant,
+}
+
+impl<S, Req, R, C> HedgeFuture<S, Req, R, C>
+where
+    R: Replay<Req>,
+    S: Service<R::Request>,
+{
+    pub(super) fn refused(error: S::Error) -> Self {
+        Self {
+            first: Gate::refused(error),
+            call: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn begin(
+        mut guard: Guard<State>,
+        more: Option<More<S, R, R::Kept>>,
+        classify: C,
+        call: impl FnOnce() -> S::Future,
+    ) -> Self {
+        // A tier outside may have made attempts already.
+        let mut attempt = Attempt::nth(Attempt::current().map_or(1, |a| a.number()));
+        let first = through(&mut guard, || attempt.scope(call));
+        Self {
+            first: Gate::open(first),
+            call: Some(Call {
+                guard,
+                attempt,
+                classify,
+                more,
+                timer: None,
+                hedges: Vec::new(),
+                ended: attempt,
+                held: None,
+            }),
+        }
+    }
+}
+
+impl<S, Req, R, C> Call<S, Req, R, C>
+where
+    R: Replay<Req>,
+    S: Service<R::Request> + Clone,
+    S::Error: AsRejection,
+    C: Classify<S::Response, S::Error>,
+{
+    /// How an attempt ended, and whether others may still do better.
+    #[inline]
+    fn judge(
+        &mut self,
+        result: &Result<S::Response, S::Error>,
+        attempt: Attempt,
+    ) -> (Outcome, bool) {
+        let result = result.as_ref();
+        let Some(state) = self.guard.state() else {
+            return (Outcome::Neutral, false);
+        };
+        let judge = || self.classify.classify(result).on_head();
+        let outcome = state.core.contain("classifier", judge);
+        let outcome = outcome.unwrap_or(Outcome::Neutral);
+        if outcome == Outcome::Success {
+            return (outcome, false);
+        }
+        let rejected = result.err().is_some_and(|e| e.as_rejection().is_some());
+        let overload = matches!(outcome, Outcome::Failure(Failure::Overload { .. }));
+        if overload || attempt.is_marked() {
+            self.more = None;
+        }
+        (outcome, leaves_it(outcome, rejected))
+    }
+
+    #[inline]
+    fn first_ended(&mut self, outcome: Outcome) {
+        let mut begun = *self.guard.token_mut();
+        if let Some(state) = self.guard.state() {
+            state.first_ended(&mut begun, outcome);
+        }
+        *self.guard.token_mut() = begun;
+    }
+
+    /// What is beside the first attempt, or will be.
+    #[inline(never)]
+    fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<Held<S::Response, S::Error>> {
+        loop {
+            if let Poll::Ready(end) = self.poll_hedges(cx) {
+                return Poll::Ready(end);
+            }
+            ready!(self.poll_due(cx));
+            self.hedge();
+        }
+    }
+
+    /// The next attempt that has ended and is the call's end.
+    fn poll_hedges(&mut self, cx: &mut Context<'_>) -> Poll<Held<S::Response, S::Error>> {
+        let mut at = 0;
+        while let Some(hedge) = self.hedges.get_mut(at) {
+            let (call, attempt) = (hedge.call.as_mut(), &mut hedge.attempt);
+            let poll = through(&mut self.guard, || attempt.scope(|| call.poll(cx)));
+            let Poll::Ready(result) = poll else {
+                at += 1;
+                continue;
+            };
+            let attempt = *attempt;
+            if attempt.number() > self.ended.number() {
+                self.ended = attempt;
+            }
+            let (outcome, others) = self.judge(&result, attempt);
+            let hedge = self.hedges.swap_remove(at);
+            hedge.grant.ended(outcome);
+            through(&mut self.guard, || drop(hedge));
+            if !others {
+                if let (Some(state), Outcome::Success) = (self.guard.state(), outcome) {
+                    state.won(attempt.number());
+                }
+                return Poll::Ready((outcome, result));
+            }
+        }
+        match self.hedges.is_empty() {
+            // None has done better than the first.
+            true => self.held.take().map_or(Poll::Pending, Poll::Ready),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Whether it is time for another attempt.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.held.is_some() || self.more.is_none() {
+            return Poll::Pending;
+        }
+        let Some(timer) = &mut self.timer else {
+            return Poll::Pending;
+        };
+        if ready!(Pin::new(timer).poll(cx)).is_err() {
+            // No runtime: there is no later attempt, and the first goes on.
+            self.more = None;
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// The first attempt is pending: another one is due after the delay, if that
+    /// is before anybody's deadline.
+    fn arm(&mut self, after: Option<Tick>) {
+        let begun = *self.guard.token_mut();
+        let Some(state) = self.guard.state() else {
+            return;
+        };
+        let clock = state.core.clock();
+        let now = after.unwrap_or_else(|| clock.now());
+        let due = now.saturating_add(begun.delay());
+        if Deadline::current().is_some_and(|deadline| deadline.tick() <= due) {
+            self.more = None;
+            return;
+        }
+        self.timer = Some(clock.sleep_from(now, due));
+    }
+
+    #[inline(never)]
+    fn first_pending(&mut self) {
+        let mut begun = *self.guard.token_mut();
+        let Some(state) = self.guard.state() else {
+            return;
+        };
+        let now = state.pending(&mut begun);
+        *self.guard.token_mut() = begun;
+        // That there is one says that this was done.
+        self.timer = Some(Sleep::never());
+        if self.more.is_some() {
+            self.arm(Some(now));
+        }
+    }
+
+    /// Makes another attempt.
+    #[cold]
+    fn hedge(&mut self) {
+        self.timer = Some(Sleep::never());
+        let (Some(state), Some(more)) = (self.guard.state(), &mut self.more) else {
+            return;
+        };
+        let core = &state.core;
+        let possible = || more.replay.is_possible(&more.kept);
+        if core.contain("replay", possible) != Some(true) {
+            self.more = None;
+            return;
+        }
+        let Some(grant) = state.withdraw() else {
+            self.more = None;
+            return;
+        };
+        let again = || more.replay.again(&mut more.kept, Earlier::Running);
+        let Some(request) = core.contain("replay", again).flatten() else {
+            self.more = None;
+            return;
+        };
+        let hedges = self.hedges.iter().map(|hedge| hedge.attempt);
+        let latest = hedges.fold(self.attempt, later);
+        let attempt = later(latest, self.ended).next();
+        let made = attempt.number().saturating_sub(self.attempt.number());
+        let begun = *self.guard.token_mut();
+        let Some(state) = self.guard.state() else {
+            return;
+        };
+        state.started(attempt.number(), begun.delay() * made);
+        let last = made >= state.hedges();
+        self.hedges.push(Attempted {
+            call: Box::pin(Oneshot::new(more.service.clone(), request)),
+            attempt,
+            grant,
+        });
+        if last {
+            self.more = None;
+        } else {
+            self.arm(None);
+        }
+    }
+}
+
+/// The one that knows more.
+fn later(one: Attempt, other: Attempt) -> Attempt {
+    match other.number() > one.number() {
+        true => other,
+        false => one,
+    }
+}
+
+/// Calls off whatever else is under way, and only then tells of the end.
+#[inline]
+fn end<S, Req, R, C>(
+    first: Pin<&mut Gate<S::Future, S::Error>>,
+    slot: &mut Option<Call<S, Req, R, C>>,
+    outcome: Outcome,
+    result: Result<S::Response, S::Error>,
+) -> Result<S::Response, S::Error>
+where
+    R: Replay<Req>,
+    S: Service<R::Request>,
+{
+    if let Some(call) = slot {
+        let hedges = &mut call.hedges;
+        through(&mut call.guard, || {
+            first.close();
+            hedges.clear();
+        });
+        call.guard.finish(outcome);
+    }
+    *slot = None;
+    result
+}
+
+impl<S, Req, R, C> Future for HedgeFuture<S, Req, R, C>
+where
+    R: Replay<Req>,
+    S: Service<R::Request> + Clone,
+    S::Error: AsRejection,
+    C: Classify<S::Response, S::Error>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(call) = this.call else {
+            return this.first.poll(cx);
+        };
+        if call.held.is_none() {
+            let (first, attempt) = (this.first.as_mut(), &mut call.attempt);
+            let poll = through(&mut call.guard, || attempt.scope(|| first.poll(cx)));
+            if let Poll::Ready(result) = poll {
+                let (outcome, others) = call.judge(&result, call.attempt);
+                call.first_ended(outcome);
+                if !others || call.hedges.is_empty() {
+                    return Poll::Ready(end(this.first, this.call, outcome, result));
+                }
+                call.held = Some((outcome, result));
+            } else if call.timer.is_none() {
+                call.first_pending();
+            }
+        }
+        let (outcome, result) = ready!(call.poll_others(cx));
+        Poll::Ready(end(this.first, this.call, outcome, result))
+    }
+}
+
+impl<S, Req, R, C> fmt::Debug for HedgeFuture<S, Req, R, C>
+where
+    R: Replay<Req>,
+    S: Service<R::Request>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hedges = self.call.as_ref().map_or(0, |call| call.hedges.len());
+        f.debug_struct("HedgeFuture")
+            .field("first", &self.first)
+            .field("hedges", &hedges)
+            .finish_non_exhaustive()
+    }
+}

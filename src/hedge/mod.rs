@@ -1,0 +1,129 @@
+//! Makes a slow call once more, and takes the answer that comes first.
+//!
+//! Of calls that fan out to a hundred servers of which one in a hundred calls
+//! takes a second, two thirds take a second. A second attempt after the time that
+//! nearly all calls stay below costs a few per cent more calls and takes most of
+//! that tail away (Dean and Barroso, "The Tail at Scale", CACM 2013).
+//!
+//! # When not to use it
+//! - For requests that must not be done twice: *both* attempts can be done to
+//!   their end. So it asks which may ([`MayHedge`]).
+//! - Where all calls are slow at the same time. A second attempt at a service that
+//!   has too much to do makes it later for everybody. It is bounded for that: by
+//!   a budget, by the share of failures, and by a percentile that moves along.
+//! - Where both attempts reach the same queue, it helps little: put a balancer
+//!   inside, which sends the second one elsewhere.
+//!
+//! Place: on a client, inside retry and outside of the balancer.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_keep::LiftLayer;
+//! use tower_keep::hedge::{self, HedgeLayer, Policy};
+//!
+//! let lookup = ServiceBuilder::new()
+//!     .layer(HedgeLayer::new(Policy::default(), hedge::every()))
+//!     .layer(LiftLayer::new())
+//!     .service_fn(|word: String| async move { Ok::<_, std::io::Error>(word.len()) });
+//! # let _ = lookup;
+//! ```
+//!
+//! For HTTP, after a fixed time, out of a budget that others share:
+//!
+#![cfg_attr(feature = "http", doc = "```")]
+#![cfg_attr(not(feature = "http"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use tower_keep::Setup;
+//! use tower_keep::budget::Budget;
+//! use tower_keep::classify::Http;
+//! use tower_keep::hedge::{self, Delay, HedgeLayer, Policy};
+//! use tower_keep::replay::Buffered;
+//!
+//! let budget = Budget::default();
+//! let policy = Policy::builder()
+//!     .delay(Delay::Fixed(Duration::from_millis(80)))
+//!     .hedges(2)
+//!     .build()?;
+//! let layer = HedgeLayer::with_budget(policy, hedge::idempotent(), budget, Setup::named("search"))
+//!     .replay(Buffered::default())
+//!     .classify(Http);
+//! assert_eq!(layer.handle().snapshot().delay, Some(Duration::from_millis(80)));
+//! # Ok::<(), tower_keep::PolicyError>(())
+//! ```
+//!
+//! # What is hedged
+//! A call whose request may be made twice ([`MayHedge`]) and can be
+//! ([`Replay`](crate::replay::Replay)), when its first attempt is still under way
+//! after the delay. The delay is fixed, or a percentile of what the first attempts
+//! took lately; it counts from when the response is first pending. No attempt
+//! begins
+//! - past the deadline in force, nor where the delay would end past it;
+//! - without a grant of the [`Budget`](crate::budget::Budget);
+//! - while more than a share of the calls fail
+//!   ([`failure_ratio`](PolicyBuilder::failure_ratio));
+//! - after an attempt of the call was answered with *overload* or marked
+//!   ([`attempt::mark`](crate::attempt::mark)).
+//!
+//! # Which answer
+//! The first **success**, and then the others are called off, by being dropped,
+//! before the caller gets it. A failure waits for what the others come to, unless
+//! it is permanent; a caller's mistake is an answer. If none succeeds, the caller
+//! gets what the *first* attempt came to, as without this layer. A call whose
+//! first attempt fails before there is another is not repeated: that is what
+//! retry is for.
+//!
+//! # What the percentile is of
+//! Of first attempts alone, each once: those that succeed by what they took, those
+//! that a hedge outran, or that failed or were dropped later than the delay, by
+//! what they had taken until then. Without these, the slowest would be missing,
+//! and the percentile would sink by its own doing. It is at most 12.5 % too high.
+//!
+//! # Admission
+//! None: it holds nobody back.
+//!
+//! # Cancel safety
+//! Every future may be dropped at any poll, and drops all attempts.
+//!
+//! # Sharing
+//! The counters, the policy and what is known of recent calls belong to the layer.
+//! The budget is its own unless it was [given one](HedgeLayer::with_budget).
+//!
+//! # Errors
+//! Those of the inner service; [`NotReady`](crate::RejectionKind::NotReady) and
+//! [`Closed`](crate::RejectionKind::Closed) of its own. Where no timer runs, no
+//! call is hedged.
+//!
+//! # Panics
+//! Never. A function that says which requests may be made twice, a replay and a
+//! classifier that panic are counted: the call goes on without a hedge, or as
+//! neutral. A panic of the inner service, in any attempt, passes through.
+//!
+//! # Cost
+//! A call that may be hedged clones the inner service and what its replay keeps of
+//! the request, before the first attempt: once that has been called, nobody else
+//! has them. Beyond this, ready at once: no clock reading, no timer, no allocation,
+//! no lock. Pending: a clock reading and a timer; another reading at the end and one
+//! count in a histogram if the delay is a percentile. An attempt that is made
+//! allocates its future.
+//!
+//! # Events
+//! `Hedged` (started, won, no budget), `Finished` with the outcome of the call,
+//! `Rejected`, `Updated`, `CallbackPanicked`.
+
+mod future;
+mod handle;
+mod layer;
+mod may;
+mod policy;
+mod service;
+mod state;
+
+pub use self::future::HedgeFuture;
+pub use self::handle::{Handle, Snapshot};
+pub use self::layer::HedgeLayer;
+pub use self::may::{Every, MayHedge, When, every, when};
+#[cfg(feature = "http")]
+pub use self::may::{Idempotent, idempotent};
+pub use self::policy::{Delay, Policy, PolicyBuilder};
+pub use self::service::Hedge;

@@ -1,0 +1,312 @@
+//! The state that a layer's hedges share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::policy::{Delay, Policy};
+use crate::budget::{Budget, Grant};
+use crate::classify::{Failure, Outcome};
+use crate::clock::{Tick, nanos};
+use crate::error::{Rejection, RejectionKind};
+use crate::event::{Event, Hedged};
+use crate::kernel::core::{Core, enter};
+use crate::kernel::counter::Counters;
+use crate::kernel::guard::Settle;
+use crate::kernel::recent::Recent;
+use crate::kernel::shared::{Shared, pooled};
+use crate::kernel::sync::{AtomicU64, Mutex, Ordering};
+use crate::policy::Override;
+use crate::registry::{Inspect, Report, Setup};
+
+const ADMITTED: usize = 0;
+const SUCCESS: usize = 1;
+const FAILURE: usize = 2;
+const NEUTRAL: usize = 3;
+const CANCELLED: usize = 4;
+const REJECTED: usize = 5;
+const STARTED: usize = 6;
+const WON: usize = 7;
+const NO_BUDGET: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) core: Core,
+    pub(super) budget: Budget,
+    policy: Mutex<Policy>,
+    /// What the policy comes to now, in nanoseconds, or [`NOT`].
+    delay: AtomicU64,
+    recent: Recent,
+    counters: Counters<9>,
+}
+
+pooled!(State);
+
+/// Calls are not hedged now.
+const NOT: u64 = u64::MAX;
+/// Nor is it asked how long they take.
+const WATCH: u64 = NOT - 1;
+
+/// What a call needs to know at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    delay: u64,
+    /// When the first attempt was pending for the first time; never, once it has
+    /// ended.
+    since: Tick,
+}
+
+impl Begun {
+    #[inline]
+    pub(super) fn may_hedge(&self) -> bool {
+        self.delay < WATCH
+    }
+
+    pub(super) fn delay(&self) -> Duration {
+        Duration::from_nanos(self.delay)
+    }
+}
+
+impl State {
+    pub(super) fn create(policy: Policy, budget: Budget, setup: Setup) -> Shared<Self> {
+        let (core, registry) = Core::new("hedge", setup);
+        let state = Arc::new(Self {
+            core,
+            budget,
+            policy: Mutex::new(policy),
+            delay: AtomicU64::new(at_first(policy)),
+            recent: Recent::default(),
+            counters: Counters::default(),
+        });
+        enter(registry, state.core.id(), &state);
+        Shared::from_arc(state)
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        *self.policy.lock()
+    }
+
+    pub(super) fn update(&self, policy: Policy) {
+        *self.policy.lock() = policy;
+        self.delay.store(self.decide(policy), Ordering::Relaxed);
+        self.core.tell(Event::Updated);
+    }
+
+    /// A call may begin.
+    #[inline]
+    pub(super) fn admit(&self) -> Result<Begun, Rejection> {
+        let mut delay = self.delay.load(Ordering::Relaxed);
+        if self.core.is_overruled() {
+            match self.core.order() {
+                Override::None => {}
+                Override::Bypass => delay = WATCH,
+                Override::Close => return Err(self.refuse(RejectionKind::Closed)),
+            }
+        }
+        self.counters.add(ADMITTED, 1);
+        self.budget.begin();
+        let since = Tick::MAX;
+        Ok(Begun { delay, since })
+    }
+
+    /// Refuses a call that the inner service has not seen.
+    #[cold]
+    pub(super) fn refuse(&self, kind: RejectionKind) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        self.core.reject(Rejection::before(kind, self.core.id()))
+    }
+
+    /// The first attempt is pending for the first time.
+    pub(super) fn pending(&self, begun: &mut Begun) -> Tick {
+        let now = self.core.clock().now();
+        begun.since = now;
+        if self.recent.is_due(now) {
+            self.turn(now);
+        }
+        now
+    }
+
+    #[cold]
+    fn turn(&self, now: Tick) {
+        let policy = self.policy();
+        if self.recent.turn(now, policy.window, || self.totals()) {
+            self.delay.store(self.decide(policy), Ordering::Relaxed);
+        }
+    }
+
+    /// The good and the bad calls so far.
+    fn totals(&self) -> [u64; 2] {
+        let count = |which| self.counters.sum(which);
+        [count(SUCCESS) + count(NEUTRAL), count(FAILURE)]
+    }
+
+    fn decide(&self, policy: Policy) -> u64 {
+        if self.is_failing(policy) {
+            return NOT;
+        }
+        let share = match policy.delay {
+            Delay::Fixed(delay) => return nanos(delay),
+            Delay::Percentile(share) => share,
+        };
+        let per_mille = u32::try_from(share.of(1_000)).unwrap_or(1_000);
+        match self.recent.quantile(per_mille) {
+            (calls, Some(took)) if calls >= policy.minimum_calls.into() => {
+                nanos(took.max(policy.least)).min(WATCH - 1)
+            }
+            _ => NOT,
+        }
+    }
+
+    fn is_failing(&self, policy: Policy) -> bool {
+        let [good, bad] = self.recent.outcomes(self.totals());
+        let calls = good + bad;
+        calls >= policy.minimum_calls.into() && policy.failure_ratio.is_reached(bad, calls)
+    }
+
+    /// The first attempt ended so.
+    #[inline]
+    pub(super) fn first_ended(&self, begun: &mut Begun, outcome: Outcome) {
+        self.budget.first_ended(outcome);
+        if begun.delay != WATCH {
+            let since = std::mem::replace(&mut begun.since, Tick::MAX);
+            let good = matches!(outcome, Outcome::Success);
+            if since != Tick::MAX {
+                self.took(since, begun.delay, good);
+            } else if good {
+                self.recent.record(Duration::ZERO);
+            }
+        }
+    }
+
+    /// What failed early or was called off early says nothing of how long the
+    /// service takes. What had reached the delay by then says that this was not
+    /// enough.
+    fn took(&self, since: Tick, delay: u64, good: bool) {
+        let took = self.core.clock().now().saturating_since(since);
+        if good || nanos(took) >= delay {
+            self.recent.record(took);
+        }
+    }
+
+    /// Another attempt, if the budget has one.
+    pub(super) fn withdraw(&self) -> Option<Grant> {
+        let still = self.delay.load(Ordering::Relaxed) < WATCH;
+        if !still || self.core.is_overruled() {
+            return None;
+        }
+        let grant = self.budget.withdraw(Outcome::Neutral);
+        if grant.is_none() {
+            self.counters.add(NO_BUDGET, 1);
+            self.core.tell(Event::Hedged(Hedged::NoBudget));
+        }
+        grant
+    }
+
+    pub(super) fn started(&self, attempt: u32, after: Duration) {
+        self.counters.add(STARTED, 1);
+        self.core
+            .tell(Event::Hedged(Hedged::Started { attempt, after }));
+    }
+
+    pub(super) fn won(&self, attempt: u32) {
+        self.counters.add(WON, 1);
+        self.core.tell(Event::Hedged(Hedged::Won { attempt }));
+    }
+
+    pub(super) fn hedges(&self) -> u32 {
+        self.policy.lock().hedges
+    }
+
+    pub(super) fn snapshot(&self) -> super::Snapshot {
+        let count = |which| self.counters.sum(which);
+        // Ends before beginnings: what ends in between is not missed.
+        let (succeeded, failed) = (count(SUCCESS), count(FAILURE));
+        let (neutral, cancelled) = (count(NEUTRAL), count(CANCELLED));
+        let ended = succeeded + failed + neutral + cancelled;
+        let delay = self.delay.load(Ordering::Relaxed);
+        let won = count(WON);
+        super::Snapshot {
+            in_flight: count(ADMITTED).saturating_sub(ended),
+            succeeded,
+            failed,
+            neutral,
+            cancelled,
+            rejected: count(REJECTED),
+            hedges: count(STARTED),
+            won,
+            no_budget: count(NO_BUDGET),
+            delay: (delay < WATCH).then(|| Duration::from_nanos(delay)),
+        }
+    }
+}
+
+/// Before anything is known.
+fn at_first(policy: Policy) -> u64 {
+    match policy.delay {
+        Delay::Fixed(delay) => nanos(delay),
+        Delay::Percentile(_) => NOT,
+    }
+}
+
+impl Settle for State {
+    type Token = Begun;
+
+    #[inline]
+    fn settle(&self, begun: Begun, outcome: Outcome) {
+        if begun.since != Tick::MAX && begun.delay != WATCH {
+            // Called off, by the caller or by a hedge that was faster.
+            self.took(begun.since, begun.delay, false);
+        }
+        self.budget.end();
+        self.counters.add(
+            match outcome {
+                Outcome::Success => SUCCESS,
+                Outcome::Failure(_) => FAILURE,
+                Outcome::Neutral => NEUTRAL,
+                Outcome::Cancelled => CANCELLED,
+            },
+            1,
+        );
+        if let Outcome::Failure(_) = outcome {
+            self.failed();
+        }
+        self.core.tell(Event::Finished(outcome));
+    }
+}
+
+impl State {
+    /// It need not wait for the turn to see that this is no time for hedges.
+    #[cold]
+    fn failed(&self) {
+        if self.delay.load(Ordering::Relaxed) < WATCH && self.is_failing(self.policy()) {
+            self.delay.store(NOT, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Inspect for State {
+    fn report(&self) -> Report {
+        let snapshot = self.snapshot();
+        self.core.report([
+            ("in_flight", snapshot.in_flight.into()),
+            ("succeeded", snapshot.succeeded.into()),
+            ("failed", snapshot.failed.into()),
+            ("neutral", snapshot.neutral.into()),
+            ("cancelled", snapshot.cancelled.into()),
+            ("rejected", snapshot.rejected.into()),
+            ("hedges", snapshot.hedges.into()),
+            ("won", snapshot.won.into()),
+            ("no_budget", snapshot.no_budget.into()),
+            ("delay", snapshot.delay.unwrap_or_default().into()),
+        ])
+    }
+}
+
+/// Whether an attempt that ended so leaves it to the others.
+pub(super) fn leaves_it(outcome: Outcome, is_rejection: bool) -> bool {
+    match outcome {
+        Outcome::Failure(Failure::Permanent) => false,
+        Outcome::Failure(_) => true,
+        Outcome::Neutral => is_rejection,
+        Outcome::Success | Outcome::Cancelled => false,
+    }
+}

@@ -1,0 +1,165 @@
+//! What keeps hedges from making an overload worse.
+
+use tower::{Layer, Service};
+use tower_keep::attempt;
+use tower_keep::budget::{self, Budget};
+use tower_keep::deadline::Deadline;
+use tower_keep::hedge::{self, HedgeLayer};
+use tower_keep::test_util::{Call, ManualClock, finish_on};
+
+use super::{answer, hedges, layer, outcome, policy, setup};
+use crate::support::{BROKEN, Fail, inner, ms, request};
+
+/// Ten seconds' worth of one a second is all that it has.
+#[test]
+fn a_budget_ends_it() {
+    let time = ManualClock::new();
+    let rule = budget::Policy::builder()
+        .ratio(0, 1)
+        .floor(1)
+        .build()
+        .unwrap();
+    let budget = Budget::with(rule, setup(&time));
+    let shared =
+        || HedgeLayer::with_budget(policy(1), hedge::every(), budget.clone(), setup(&time));
+    let layers = [shared(), shared()];
+    let (probe, script, _) = inner(&time);
+    for n in 0..30 {
+        script.then_call(Call::never());
+        let mut hand =
+            tower_keep::test_util::Hand::new(layers[n % 2].layer(probe.clone()).call(request("a")));
+        assert!(hand.poll().is_pending());
+        // As far as the delay, and no further: the floor pays one a second.
+        time.advance(ms(100));
+        let answered = hand.poll().is_ready();
+        time.rewind(ms(100));
+        assert_eq!(answered, n < 10, "{n}");
+    }
+    let both = layers.each_ref().map(|layer| layer.handle().snapshot());
+    let sum = both
+        .iter()
+        .map(hedges)
+        .fold((0, 0), |sum, (made, _, none)| (sum.0 + made, sum.1 + none));
+    assert_eq!(sum, (10, 20));
+    assert_eq!(
+        (budget.snapshot().granted, budget.snapshot().refused),
+        (10, 20)
+    );
+}
+
+#[test]
+fn nothing_begins_past_a_deadline() {
+    for (left, made) in [(99, 0), (100, 0), (101, 1)] {
+        let time = ManualClock::new();
+        let (probe, script, _) = inner(&time);
+        script.then_call(answer(&time, 200, 300));
+        let layer = layer(&time, 1);
+        let mut service = layer.layer(probe);
+        let deadline = Deadline::after(&time.clock(), ms(left));
+        let future = deadline.wrap(service.call(request("a")));
+        finish_on(&time, future).unwrap().unwrap();
+        assert_eq!(layer.handle().snapshot().hedges, made, "{left}");
+    }
+}
+
+#[test]
+fn an_overload_is_not_asked_again() {
+    // The second attempt is answered with 503: there is no third.
+    for (status, made) in [(503, 1), (429, 1), (500, 2)] {
+        let time = ManualClock::new();
+        let (probe, script, _) = inner(&time);
+        script.then_call(answer(&time, 200, 500));
+        script.then_call(answer(&time, status, 10));
+        script.then_call(answer(&time, 200, 1_000));
+        let layer = layer(&time, 2);
+        assert_eq!(outcome(&time, &mut layer.layer(probe)), (Some(200), 500));
+        assert_eq!(layer.handle().snapshot().hedges, made, "{status}");
+    }
+}
+
+#[test]
+fn nor_is_what_bears_the_mark() {
+    for (marks, made) in [(true, 1), (false, 2)] {
+        let time = ManualClock::new();
+        let clock = time.clock();
+        let mut calls = 0;
+        let service = tower::service_fn(move |_: u32| {
+            calls += 1;
+            let first = calls == 1;
+            let sleep =
+                clock.sleep_until(clock.now().saturating_add(ms(if first { 500 } else { 10 })));
+            async move {
+                let _ = sleep.await;
+                if first {
+                    return Ok::<u32, Fail>(7);
+                }
+                if marks {
+                    attempt::mark();
+                }
+                Err(BROKEN)
+            }
+        });
+        let shared = tower::util::BoxCloneService::new(CloneByLock::new(service));
+        let layer = HedgeLayer::with(policy(2), hedge::every(), setup(&time));
+        let mut service = layer.layer(shared);
+        let called = crate::support::call(&mut service, 1);
+        assert_eq!(finish_on(&time, called).unwrap(), Ok(7));
+        assert_eq!(layer.handle().snapshot().hedges, made, "{marks}");
+    }
+}
+
+/// Clones of a service that is not clonable itself.
+struct CloneByLock<S>(std::sync::Arc<std::sync::Mutex<S>>);
+
+impl<S> CloneByLock<S> {
+    fn new(service: S) -> Self {
+        Self(std::sync::Arc::new(std::sync::Mutex::new(service)))
+    }
+}
+
+impl<S> Clone for CloneByLock<S> {
+    fn clone(&self) -> Self {
+        Self(std::sync::Arc::clone(&self.0))
+    }
+}
+
+impl<S: Service<Req>, Req> Service<Req> for CloneByLock<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), S::Error>> {
+        self.0.lock().unwrap().poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> S::Future {
+        self.0.lock().unwrap().call(request)
+    }
+}
+
+/// A tenth of at least 50 calls: from the fifth failure of 50 on, nothing is
+/// hedged, until it is forgotten.
+#[test]
+fn what_fails_is_not_hedged() {
+    let time = ManualClock::new();
+    let (probe, script, _) = inner(&time);
+    let layer = layer(&time, 1);
+    let mut service = layer.layer(probe);
+    let delay = || layer.handle().snapshot().delay;
+    for n in 0..50 {
+        assert_eq!(delay(), Some(ms(100)), "{n}");
+        script.then_call(answer(&time, if n % 10 == 9 { 500 } else { 200 }, 1));
+        outcome(&time, &mut service);
+    }
+    assert_eq!(delay(), None);
+    script.then_call(answer(&time, 200, 300));
+    assert_eq!(outcome(&time, &mut service), (Some(200), 300));
+    assert_eq!(layer.handle().snapshot().hedges, 0);
+    time.advance(ms(12_500));
+    script.then_call(answer(&time, 200, 1));
+    outcome(&time, &mut service);
+    assert_eq!(delay(), Some(ms(100)));
+}
