@@ -256,44 +256,6 @@ fn fault_053_long_and_strange_keys_are_refused_before_storage() {
     );
 }
 
-/// The order of an operator comes before the form of a request.
-#[test]
-fn fault_053_bypass_lets_a_bad_key_through() {
-    let time = ManualClock::new();
-    let policy = throttle::Policy::builder()
-        .rate(10, Duration::from_secs(1))
-        .missing_key(MissingKey::Refuse)
-        .build()
-        .unwrap();
-    let by_key = key::value(|n: &Option<u32>| *n);
-    let layer = ThrottleLayer::keyed_with(policy, by_key, setup(&time));
-    let handle = layer.handle();
-    let ask = || handle.admit_for(&by_key, &None, 1).map_err(|r| r.kind());
-    assert_eq!(ask(), Err(RejectionKind::BadKey));
-    handle.set_override(Override::Bypass);
-    assert_eq!(ask(), Ok(()));
-    handle.set_override(Override::Close);
-    assert_eq!(ask(), Err(RejectionKind::Closed));
-}
-
-#[test]
-fn fault_053_requests_without_a_key_are_counted() {
-    let time = ManualClock::new();
-    let by_key = key::value(|n: &Option<u32>| *n);
-    let layer = ThrottleLayer::keyed_with(rate(10), by_key, setup(&time));
-    let handle = layer.handle();
-    for request in [None, Some(1), None, Some(2)] {
-        handle.admit_for(&by_key, &request, 1).unwrap();
-    }
-    assert_eq!(handle.snapshot().keyless, 2);
-    let policy = rate(10).to_builder().missing_key(MissingKey::Refuse);
-    handle.update(policy.build().unwrap());
-    assert!(handle.admit_for(&by_key, &None, 1).is_err());
-    handle.set_override(Override::Bypass);
-    handle.admit_for(&by_key, &None, 1).unwrap();
-    assert_eq!(handle.snapshot().keyless, 4);
-}
-
 #[test]
 fn fault_048_an_order_reaches_those_who_wait() {
     for (order, refused) in [

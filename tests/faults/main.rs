@@ -20,6 +20,7 @@ mod b_runtime;
 mod b_time;
 mod c_contention;
 mod d_breaker;
+mod d_keyless;
 mod d_limits;
 mod d_probes;
 mod d_updates;

@@ -11,5 +11,6 @@
 mod support;
 
 mod chaos;
+mod connect;
 mod fallback;
 mod files;
