@@ -27,5 +27,6 @@ mod d_updates;
 mod e_bodies;
 mod e_headers;
 mod k_composition;
+mod k_orders;
 mod k_stack;
 mod timers;
