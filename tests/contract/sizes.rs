@@ -7,9 +7,9 @@ use tower_keep::chaos::{ChaosLayer, Policy};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::throttle::ThrottleLayer;
-use tower_keep::timeout::TimeoutLayer;
+use tower_keep::timeout::{ResponseBodyTimeoutLayer, TimeoutLayer};
 
-use crate::support::cases::{by_count, never_asked, permits, rate, timeouts};
+use crate::support::cases::{Connecting, bodies, by_count, never_asked, permits, rate, timeouts};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -33,6 +33,16 @@ fn futures_stay_small() {
     let fallback = || FallbackLayer::new(fallback::by(never_asked));
     let sizes = [
         ("timeout", beyond(&TimeoutLayer::new(timeouts())), 200),
+        (
+            "connect",
+            beyond(&Connecting(TimeoutLayer::new(timeouts()))),
+            200,
+        ),
+        (
+            "bodies",
+            beyond(&ResponseBodyTimeoutLayer::new(bodies())),
+            104,
+        ),
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),

@@ -164,7 +164,11 @@ fn fault_050_a_flood_of_keys_stays_below_the_cap() {
     const HOT: u64 = 1_000;
     const CAP: u64 = 2_000;
     let time = ManualClock::new();
-    let policy = rate(10).to_builder().max_keys(usize::try_from(CAP).unwrap()).build().unwrap();
+    let policy = rate(10)
+        .to_builder()
+        .max_keys(usize::try_from(CAP).unwrap())
+        .build()
+        .unwrap();
     let handle = ThrottleLayer::keyed_with(policy, by_number(), setup(&time)).handle();
     // Hot keys: used up, so that their state matters.
     for hot in 0..HOT {
