@@ -34,17 +34,18 @@ async fn main() -> Result<(), BoxError> {
     let connector = Connector::new(&connecting, HttpConnector::new());
     let client = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
 
+    // 300 ms for each call, its wait for a place included; less, if our own caller has
+    // less left.
+    let patience = timeout::Policy::deadline(Duration::from_millis(300))?;
     // Two calls at once, until their bodies are read; one more may wait.
     let two = bulkhead::Policy::builder()
         .max_concurrent(2)
         .queue_length(1)
         .build()?;
-    // 300 ms for each call; less, if our own caller has less left.
-    let patience = timeout::Policy::deadline(Duration::from_millis(300))?;
 
     let client = ServiceBuilder::new()
-        .layer(BulkheadLayer::new(two).queued().until_body_end())
         .layer(TimeoutLayer::new(patience))
+        .layer(BulkheadLayer::new(two).queued().until_body_end())
         // Tells the server how much time is left.
         .layer(WriteLayer::new(Wire::millis(TIME_LEFT)))
         // Innermost: makes room for refusals in the client's error type.

@@ -8,8 +8,11 @@
 //!
 //! Scopes only narrow: the smaller deadline wins.
 //!
-//! With the feature `http`, [`ReadLayer`] takes the deadline from a request's
-//! headers and [`WriteLayer`] puts it there.
+#![cfg_attr(
+    feature = "http",
+    doc = "[`ReadLayer`] takes the deadline from a request's headers and [`WriteLayer`] puts it
+there."
+)]
 //!
 //! ```
 //! use std::time::Duration;

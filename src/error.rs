@@ -38,6 +38,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use tower_service::Service;
+
 /// Which layer refused: unique among the layers of a process. A
 /// [`Registry`](crate::Registry) knows its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -71,6 +73,9 @@ pub enum RejectionKind {
     Open,
     /// timeout: no response in time, after the inner service was called.
     Timeout,
+    /// timeout: no connection in time. No request was sent, yet it speaks against
+    /// the service.
+    ConnectTimeout,
     /// The caller's deadline had passed, or would have during the wait.
     DeadlineExceeded,
     /// timeout: the inner service was not ready in time.
@@ -104,6 +109,7 @@ impl RejectionKind {
             Self::QueueTimeout => "bulkhead: waited too long",
             Self::Open => "circuit breaker: open",
             Self::Timeout => "timeout: no response in time",
+            Self::ConnectTimeout => "timeout: no connection in time",
             Self::DeadlineExceeded => "deadline exceeded",
             Self::NotReadyInTime => "timeout: service not ready in time",
             Self::NotReady => "called while not ready",
@@ -128,6 +134,7 @@ impl RejectionKind {
             Self::QueueTimeout => "queue_timeout",
             Self::Open => "open",
             Self::Timeout => "timeout",
+            Self::ConnectTimeout => "connect_timeout",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::NotReadyInTime => "not_ready_in_time",
             Self::NotReady => "not_ready",
@@ -206,9 +213,11 @@ impl Rejection {
         self.wait.map(|nanos| Duration::from_nanos(nanos.get()))
     }
 
-    /// Whether the inner service was called. `false`: the request had no
-    /// effect, and says nothing about the service's health. `true`: it may have
-    /// had one, and the service was too slow.
+    /// Whether the request can have reached the inner service. `false`: it had no
+    /// effect, and unless it is a
+    /// [`ConnectTimeout`](RejectionKind::ConnectTimeout), its refusal says nothing
+    /// about the service's health. `true`: it may have had one, and the service
+    /// was too slow.
     #[must_use]
     pub fn reached_inner(&self) -> bool {
         self.origin & REACHED_INNER != 0
@@ -245,7 +254,8 @@ impl StdError for Rejection {}
 #[diagnostic::on_unimplemented(
     message = "the error type `{Self}` cannot carry a rejection of a tower-keep layer",
     label = "this error type cannot say that a layer refused",
-    note = "put `tower_keep::LiftLayer` innermost (last in a `ServiceBuilder`), or wrap the whole stack in `tower_keep::respond(..)`: both turn the error `E` into `tower_keep::Error<E>`",
+    note = "on a server, as in `Router::layer` of axum: wrap the whole stack in `tower_keep::respond(stack)`, which makes responses of refusals",
+    note = "around a client, or a service of your own: put `tower_keep::LiftLayer` innermost (last in a `ServiceBuilder`), which makes the error `tower_keep::Error<{Self}>`",
     note = "`Box<dyn Error + Send + Sync>` and your own type with `From<Rejection>` and `AsRejection` work too"
 )]
 pub trait AsRejection: From<Rejection> {
@@ -264,6 +274,26 @@ impl AsRejection for Box<dyn StdError + Send + Sync> {
         find_rejection(self.as_ref())
     }
 }
+
+/// Compiles if the stack is a service for requests of this type, and else says
+/// why not; it does nothing.
+///
+/// Where a method is looked for, as in `stack.oneshot(request)`, the compiler only
+/// says that the stack has none. Asked for the trait, it names the bound that is
+/// not met.
+///
+/// ```
+/// use tower::ServiceBuilder;
+/// use tower_keep::throttle::{Policy, ThrottleLayer};
+///
+/// let stack = ServiceBuilder::new()
+///     .layer(ThrottleLayer::new(Policy::per_second(100)?))
+///     .layer(tower_keep::LiftLayer::new())
+///     .service_fn(|n: u32| async move { Ok::<_, std::io::Error>(n) });
+/// tower_keep::check::<u32, _>(&stack);
+/// # Ok::<(), tower_keep::PolicyError>(())
+/// ```
+pub const fn check<Req, S: Service<Req>>(_: &S) {}
 
 /// The rejection in a chain of errors and their sources.
 #[must_use]

@@ -165,7 +165,7 @@ pub mod throttle;
 #[cfg(feature = "timeout")]
 pub mod timeout;
 
-pub use error::{AsRejection, Error, LayerId, Rejection, RejectionKind};
+pub use error::{AsRejection, Error, LayerId, Rejection, RejectionKind, check};
 #[cfg(feature = "http")]
 pub use http::{respond, respond_or};
 pub use lift::{Lift, LiftLayer};

@@ -11,7 +11,10 @@ use tower_service::Service;
 use crate::error::Error;
 
 /// Makes [`Lift`]. It goes innermost: last in a `ServiceBuilder`.
-/// [`respond`](crate::respond()) puts it there by itself.
+#[cfg_attr(
+    feature = "http",
+    doc = "[`respond`](crate::respond()) puts it there by itself."
+)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LiftLayer;
 

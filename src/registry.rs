@@ -143,7 +143,8 @@ impl fmt::Debug for Registry {
 }
 
 /// What one layer tells about itself: for consoles, exports and tests. Each
-/// handle's `snapshot` has the same in types.
+/// handle has the same in types: by `snapshot`, `override_in_force` (here `override`) and
+/// `callback_panics`.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -186,6 +187,8 @@ pub enum Value {
     Time(#[cfg_attr(feature = "serde", serde(serialize_with = "as_seconds"))] Duration),
     /// A word from a closed set.
     Word(&'static str),
+    /// Nothing is known yet; in JSON, null.
+    Unknown,
 }
 
 #[cfg(feature = "serde")]
@@ -205,6 +208,12 @@ impl From<u32> for Value {
     }
 }
 
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Unknown, Into::into)
+    }
+}
+
 impl From<Duration> for Value {
     fn from(time: Duration) -> Self {
         Self::Time(time)
@@ -214,5 +223,50 @@ impl From<Duration> for Value {
 impl From<&'static str> for Value {
     fn from(word: &'static str) -> Self {
         Self::Word(word)
+    }
+}
+
+#[cfg(all(test, feature = "timeout", feature = "serde", not(keep_loom)))]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Source};
+    use crate::policy::Override;
+    use crate::timeout::{Policy, TimeoutLayer};
+
+    #[test]
+    fn what_nobody_knows_is_null_and_not_zero() {
+        let registry = Registry::new();
+        let policy = Policy::deadline(Duration::from_secs(2)).unwrap();
+        let _layer = TimeoutLayer::with(policy, Setup::new().in_registry(&registry));
+        let report = &registry.reports()[0];
+        assert_eq!(report.value("remaining_p50"), Some(&Value::Unknown));
+        let json = serde_json::to_value(report).unwrap();
+        assert_eq!(json["values"]["remaining_p50"], serde_json::Value::Null);
+        assert_eq!(json["values"]["finished"], 0);
+        let known: Value = Some(Duration::from_millis(1_500)).into();
+        assert_eq!(serde_json::to_value(known).unwrap(), 1.5);
+    }
+
+    #[test]
+    fn a_handle_tells_what_its_report_tells() {
+        let registry =
+            Registry::new().with_listener(|_: &Source<'_>, _: &Event<'_>| panic!("scripted"));
+        let policy = Policy::deadline(Duration::from_secs(2)).unwrap();
+        let layer = TimeoutLayer::with(policy, Setup::new().in_registry(&registry));
+        let handle = layer.handle();
+        for (order, label) in [
+            (Override::Bypass, "bypass"),
+            (Override::Close, "close"),
+            (Override::None, "none"),
+        ] {
+            handle.set_override(order);
+            handle.update(policy);
+            let report = &registry.reports()[0];
+            assert_eq!(handle.override_in_force(), order);
+            assert_eq!(report.value("override"), Some(&label.into()));
+            let panics = Some(&handle.callback_panics().into());
+            assert_eq!(report.value("callback_panics"), panics);
+        }
+        assert_eq!(handle.callback_panics(), 3);
     }
 }

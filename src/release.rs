@@ -29,6 +29,11 @@ pub trait Admission: sealed::Admission {
 
 /// Passes an admission on to whatever ends it: implemented by [`OnHead`] and
 /// `OnBodyEnd` only.
+#[diagnostic::on_unimplemented(
+    message = "the response `{Res}` has no end that an admission could wait for",
+    label = "not a response with a body",
+    note = "`until_body_end()` is for `http::Response<B>` with a body `B: http_body::Body`, and a classifier with `ClassifyEnd`"
+)]
 pub trait Release<Res, P, C>: sealed::Release {
     /// The response that comes out.
     type Response;

@@ -15,6 +15,10 @@ pub struct Calls;
 pub struct Bodies;
 
 /// What a response becomes: implemented by [`Calls`] and `Bodies` only.
+#[diagnostic::on_unimplemented(
+    message = "the response `{Res}` has no body for faults",
+    label = "faults in bodies need an `http::Response<B>` with a body `B: http_body::Body`"
+)]
 pub trait Reach<Res>: sealed::Reach {
     /// The response that comes out.
     type Response;

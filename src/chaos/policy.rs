@@ -198,7 +198,7 @@ impl PolicyBuilder {
 
     /// The share of responses whose body ends after
     /// [`after_bytes`](Self::after_bytes) as if that were all of it. Body faults
-    /// need [`with_bodies`](super::ChaosLayer::with_bodies).
+    /// need `ChaosLayer::with_bodies`.
     pub fn cut(mut self, share: Ratio) -> Self {
         self.cut = share;
         self

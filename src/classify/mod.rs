@@ -1,8 +1,12 @@
 //! How a call ended, in the words that every pattern understands.
 //!
 //! A [`Classify`] turns a result into an [`Outcome`]. [`ErrorsOnly`] is the
-//! default; with the feature `http` there are [`Http`] and [`Grpc`], which knows
-//! that gRPC puts its status into the headers *or the trailers*.
+//! default.
+#![cfg_attr(
+    feature = "http",
+    doc = "For HTTP there are [`Http`] and [`Grpc`], which knows that gRPC puts its status
+into the headers *or the trailers*."
+)]
 
 #[cfg(feature = "http")]
 mod grpc;
@@ -131,6 +135,11 @@ impl Verdict {
 ///
 /// A classifier that panics is counted, and the outcome is
 /// [`Outcome::Neutral`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot judge calls that end with `{Res}` or with the error `{Err}`",
+    label = "not a classifier for this response and this error",
+    note = "`classify::Http` and `classify::Grpc` judge `http::Response<B>`; `classify::ErrorsOnly` any response"
+)]
 pub trait Classify<Res, Err> {
     /// Judges the response's head, or the error.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
@@ -138,7 +147,8 @@ pub trait Classify<Res, Err> {
 
 /// Every response is a success and every error a transient failure, except that
 /// a refusal from before the service was reached is neutral, and giving up on
-/// it a timeout. What chaos injects is a transient failure.
+/// it, or on connecting to it, a timeout. What chaos injects is a transient
+/// failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErrorsOnly;
 
@@ -160,6 +170,10 @@ pub fn of_error<Err: AsRejection>(error: &Err) -> Outcome {
             Outcome::Failure(Failure::Transient)
         }
         Some(rejection) if rejection.reached_inner() => Outcome::Failure(Failure::Timeout),
+        // No request came through, and that is how a service that is gone looks.
+        Some(rejection) if rejection.kind() == RejectionKind::ConnectTimeout => {
+            Outcome::Failure(Failure::Timeout)
+        }
         Some(_) => Outcome::Neutral,
         None => Outcome::Failure(Failure::Transient),
     }

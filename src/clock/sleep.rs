@@ -57,6 +57,13 @@ impl Sleep {
         }
     }
 
+    /// It never fires.
+    #[cfg(feature = "hedge")]
+    #[inline]
+    pub(crate) const fn never() -> Self {
+        Self::on_wheel(Tick::MAX, Tick::MAX, Tick::ZERO)
+    }
+
     #[cfg(any(test, feature = "test-util"))]
     pub(super) fn manual(clock: ManualClock, due: Tick) -> Self {
         let mut sleep = Self::on_wheel(due, due, Tick::ZERO);

@@ -3,6 +3,18 @@
 #[doc = include_str!("order.md")]
 pub mod order {}
 
+#[cfg_attr(
+    feature = "http",
+    doc = "[`respond`]: crate::respond()",
+    doc = "[`respond_or`]: crate::respond_or()",
+    doc = ""
+)]
+#[cfg_attr(
+    not(feature = "http"),
+    doc = "[`respond`]: https://docs.rs/tower-keep/latest/tower_keep/fn.respond.html",
+    doc = "[`respond_or`]: https://docs.rs/tower-keep/latest/tower_keep/fn.respond_or.html",
+    doc = ""
+)]
 #[doc = include_str!("errors.md")]
 pub mod errors {}
 

@@ -11,6 +11,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_rejected_total` | `layer`, `kind` |
 /// | `keep_<pattern>_finished_total` | `layer`, `outcome` |
 /// | `keep_<pattern>_wait_seconds` | `layer` |
+/// | `keep_<pattern>_keyless_total` | `layer`; up to half of them may be missing yet |
 /// | `keep_<pattern>_answered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_unanswered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_injected_total` | `layer`, `fault` |
@@ -43,6 +44,11 @@ impl Listener for Metrics {
             }
             Event::Waited(wait) => {
                 histogram!(name("wait_seconds"), "layer" => layer).record(wait.as_secs_f64());
+            }
+            Event::Keyless(requests) => {
+                // Those since it was told last, at half of them.
+                let more = requests - requests / 2;
+                counter!(name("keyless_total"), "layer" => layer).increment(more);
             }
             Event::Answered(cause) => {
                 let cause = cause.label();

@@ -2,9 +2,12 @@
 //! and hold (a throttle holds none).
 //!
 //! A [`Listener`] is given to a layer by its [`Setup`](crate::Setup), or to all
-//! layers of a [`Registry`](crate::Registry). [`Trace`] writes to `tracing`,
-//! [`Metrics`] feeds the `metrics` facade (feature `metrics`); both are
-//! listeners like yours. Without one, a call pays nothing.
+//! layers of a [`Registry`](crate::Registry). [`Trace`] writes to `tracing`, and is
+//! a listener like yours. Without one, a call pays nothing.
+#![cfg_attr(
+    feature = "metrics",
+    doc = "Another one is [`Metrics`], which feeds the `metrics` facade."
+)]
 
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -45,6 +48,9 @@ pub enum Event<'a> {
     Finished(Outcome),
     /// A call that had to wait was admitted.
     Waited(Duration),
+    /// throttle: so many requests have had no key until now. Told at 1, 2, 4, 8 and
+    /// so on.
+    Keyless(u64),
     /// fallback: a call that ended so got another answer.
     Answered(Cause),
     /// fallback: a call that ended so was to get another answer, and there was

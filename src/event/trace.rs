@@ -4,7 +4,8 @@ use super::{Event, Listener, Source};
 
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges and
 /// injected faults at `debug`, updates and transitions of circuit breakers at `info`,
-/// callbacks that panic at `error`, the rest at `trace`.
+/// requests without a key at `warn`, callbacks that panic at `error`, the rest at
+/// `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -29,6 +30,13 @@ impl Listener for Trace {
             Event::Waited(wait) => {
                 tracing::trace!(target: "tower_keep", pattern, name, ?wait, "waited");
             }
+            Event::Keyless(requests) => tracing::warn!(
+                target: "tower_keep",
+                pattern,
+                name,
+                requests,
+                "requests without a key"
+            ),
             Event::Answered(cause) => {
                 tracing::debug!(target: "tower_keep", pattern, name, cause = cause.label(), "answered");
             }

@@ -66,7 +66,9 @@ impl<Res, Err> fmt::Debug for Failed<'_, Res, Err> {
 /// failure as it is.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot answer `{Req}` in place of a service",
-    note = "wrap a closure: `fallback::by(|failed: Failed<'_, Response, _>| Some(response))`"
+    label = "not an answer of this service's response type",
+    note = "wrap a closure: `fallback::by(|failed: Failed<'_, Response, _>| Some(response))`",
+    note = "for `http::Response<B>`: `fallback::response(Response::new(\"..\"))`, if `B` can be made of what it holds"
 )]
 pub trait Answer<Req, Res, Err> {
     /// What is kept of a request until its call has ended.
@@ -84,7 +86,8 @@ pub trait Answer<Req, Res, Err> {
 /// Always the same answer: made by [`value`].
 pub struct Value<T>(Arc<T>);
 
-/// Answers with a clone of this. A call that does not need it costs a reference
+/// Answers with a clone of this; for HTTP responses whose bodies cannot be cloned
+/// there is `response`. A call that does not need it costs a reference
 /// count.
 pub fn value<T: Clone>(answer: T) -> Value<T> {
     Value(Arc::new(answer))
@@ -104,6 +107,59 @@ impl<Req, Res: Clone, Err> Answer<Req, Res, Err> for Value<Res> {
 
     fn answer(&self, (): (), _: Failed<'_, Res, Err>) -> Self::Future {
         ready(Some(Res::clone(&self.0)))
+    }
+}
+
+#[cfg(feature = "http")]
+pub use self::http_response::{OfResponse, response};
+
+#[cfg(feature = "http")]
+mod http_response {
+    use std::future::{Ready, ready};
+    use std::sync::Arc;
+
+    use super::{Answer, Failed};
+
+    /// Always the same HTTP response: made by [`response`].
+    pub struct OfResponse<T>(pub(super) Arc<http::Response<T>>);
+
+    /// Answers with a clone of this response, its content as a body of the kind that
+    /// the service's responses have: for those that cannot be cloned, as axum's.
+    ///
+    /// ```
+    /// use axum::{Router, http::Response, routing::get};
+    /// use tower_keep::fallback::{self, FallbackLayer};
+    ///
+    /// let busy = Response::builder().status(503).body("come back later")?;
+    /// let layer = FallbackLayer::new(fallback::response(busy));
+    /// let app: Router = Router::new()
+    ///     .route("/", get(|| async { "hello" }))
+    ///     .layer(tower_keep::respond(layer));
+    /// # let _ = app;
+    /// # Ok::<(), axum::http::Error>(())
+    /// ```
+    pub fn response<T: Clone>(answer: http::Response<T>) -> OfResponse<T> {
+        OfResponse(Arc::new(answer))
+    }
+
+    impl<T> Clone for OfResponse<T> {
+        fn clone(&self) -> Self {
+            Self(Arc::clone(&self.0))
+        }
+    }
+
+    impl<Req, T, B, Err> Answer<Req, http::Response<B>, Err> for OfResponse<T>
+    where
+        T: Clone + Into<B>,
+    {
+        type Kept = ();
+        type Future = Ready<Option<http::Response<B>>>;
+
+        fn keep(&self, _: &Req) {}
+
+        fn answer(&self, (): (), _: Failed<'_, http::Response<B>, Err>) -> Self::Future {
+            ready(Some(http::Response::clone(&self.0).map(Into::into)))
+        }
     }
 }
 
@@ -222,6 +278,8 @@ macro_rules! named {
     )* };
 }
 named! { Value<T> By<F> Keeping<K, F> ToService<K, S> }
+#[cfg(feature = "http")]
+named! { OfResponse<T> }
 
 pin_project! {
     /// The future of a backup service's answer: it waits until the service is

@@ -3,6 +3,10 @@
 use crate::classify::Cause;
 
 /// Marks an answer: [`Unmarked`] or `Marked`.
+#[diagnostic::on_unimplemented(
+    message = "the response `{Res}` has no place for a mark",
+    label = "`marked()` needs an `http::Response`"
+)]
 pub trait Mark<Res>: sealed::Mark {
     /// Notes the cause on an answer of the fallback.
     fn mark(&self, answer: &mut Res, cause: Cause);

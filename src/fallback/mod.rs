@@ -126,6 +126,8 @@ mod state;
 pub use self::answer::{
     Answer, Backup, By, Failed, Keeping, ToService, Value, by, keeping, service, value,
 };
+#[cfg(feature = "http")]
+pub use self::answer::{OfResponse, response};
 pub use self::future::FallbackFuture;
 pub use self::handle::{Handle, Snapshot};
 pub use self::layer::FallbackLayer;

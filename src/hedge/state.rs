@@ -251,7 +251,7 @@ impl Settle for State {
     type Token = Begun;
 
     #[inline]
-    fn settle(&self, begun: Begun, outcome: Outcome) {
+    fn settle(&self, begun: &Begun, outcome: Outcome) {
         if begun.since != Tick::MAX && begun.delay != WATCH {
             // Called off, by the caller or by a hedge that was faster.
             self.took(begun.since, begun.delay, false);
@@ -269,7 +269,7 @@ impl Settle for State {
         if let Outcome::Failure(_) = outcome {
             self.failed();
         }
-        self.core.tell(Event::Finished(outcome));
+        self.core.tell_finished(outcome);
     }
 }
 

@@ -27,33 +27,73 @@ struct Meaning {
     /// When another try is worth it; `None` if it never is, or only for those
     /// who know that the request may have had an effect.
     retry_after: Option<Duration>,
+    /// What a client may know, who need not hear how the inside is made and what
+    /// its operators do.
+    detail: &'static str,
 }
 
 fn meaning(rejection: &Rejection) -> Meaning {
     let soon = Some(rejection.retry_after().unwrap_or(SOON));
-    let (status, grpc, retry_after) = match rejection.kind() {
-        RejectionKind::Throttled => (StatusCode::TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED, soon),
-        RejectionKind::CostAboveBurst => (StatusCode::TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED, None),
-        RejectionKind::BadKey => (StatusCode::BAD_REQUEST, INVALID_ARGUMENT, None),
-        RejectionKind::KeysExhausted | RejectionKind::Full | RejectionKind::QueueTimeout => {
-            (StatusCode::SERVICE_UNAVAILABLE, RESOURCE_EXHAUSTED, soon)
-        }
+    let (status, grpc, retry_after, detail) = match rejection.kind() {
+        RejectionKind::Throttled => (
+            StatusCode::TOO_MANY_REQUESTS,
+            RESOURCE_EXHAUSTED,
+            soon,
+            "too many requests",
+        ),
+        // Not 429: that is for too many, and this one never passes, whatever the
+        // state of the system.
+        RejectionKind::CostAboveBurst => (
+            StatusCode::BAD_REQUEST,
+            INVALID_ARGUMENT,
+            None,
+            "the request costs more than is ever allowed at once",
+        ),
+        RejectionKind::BadKey => (
+            StatusCode::BAD_REQUEST,
+            INVALID_ARGUMENT,
+            None,
+            "what tells who asks is missing or too long",
+        ),
+        RejectionKind::KeysExhausted | RejectionKind::Full | RejectionKind::QueueTimeout => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            RESOURCE_EXHAUSTED,
+            soon,
+            "too many requests at once",
+        ),
         RejectionKind::Open
+        | RejectionKind::ConnectTimeout
         | RejectionKind::NotReadyInTime
         | RejectionKind::NotReady
         | RejectionKind::NoRuntime
-        | RejectionKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, soon),
+        | RejectionKind::Closed => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            UNAVAILABLE,
+            soon,
+            "not available for the moment",
+        ),
         RejectionKind::Timeout
         | RejectionKind::DeadlineExceeded
         | RejectionKind::BodyTimeout
         | RejectionKind::BodyIdle
-        | RejectionKind::BodyTooSlow => (StatusCode::GATEWAY_TIMEOUT, DEADLINE_EXCEEDED, None),
-        RejectionKind::Injected => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, None),
+        | RejectionKind::BodyTooSlow => (
+            StatusCode::GATEWAY_TIMEOUT,
+            DEADLINE_EXCEEDED,
+            None,
+            "no answer in time",
+        ),
+        RejectionKind::Injected => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            INTERNAL,
+            None,
+            "internal error",
+        ),
     };
     Meaning {
         status,
         grpc,
         retry_after,
+        detail,
     }
 }
 
@@ -80,7 +120,7 @@ pub(super) fn http(rejection: &Rejection, with_content: bool, report: &Report) -
             .filter(|quota| quota.refused && quota.layer == rejection.layer())
             .map(|quota| &*quota.name)
             .collect();
-        let mut problem = Problem::new(meaning.status).with_detail(rejection.kind().as_str());
+        let mut problem = Problem::new(meaning.status).with_detail(meaning.detail);
         if rejection.kind() == RejectionKind::Throttled {
             problem = problem.violating(&violated);
         }
@@ -120,10 +160,7 @@ pub(super) fn grpc(rejection: &Rejection) -> Response<()> {
     );
     headers.insert("grpc-status", HeaderValue::from(u16::from(meaning.grpc)));
     // Our texts need none of the percent-encoding that the field may have.
-    headers.insert(
-        "grpc-message",
-        HeaderValue::from_static(rejection.kind().as_str()),
-    );
+    headers.insert("grpc-message", HeaderValue::from_static(meaning.detail));
     if let Some(wait) = meaning.retry_after {
         let wait = wait.saturating_add(jitter(wait));
         let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
@@ -152,9 +189,9 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 17] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 18] = [
         (RejectionKind::Throttled, 429, 8, true),
-        (RejectionKind::CostAboveBurst, 429, 8, false),
+        (RejectionKind::CostAboveBurst, 400, 3, false),
         (RejectionKind::BadKey, 400, 3, false),
         (RejectionKind::KeysExhausted, 503, 8, true),
         (RejectionKind::Full, 503, 8, true),
@@ -162,6 +199,7 @@ mod tests {
         (RejectionKind::Open, 503, 14, true),
         (RejectionKind::Timeout, 504, 4, false),
         (RejectionKind::DeadlineExceeded, 504, 4, false),
+        (RejectionKind::ConnectTimeout, 503, 14, true),
         (RejectionKind::NotReadyInTime, 503, 14, true),
         (RejectionKind::NotReady, 503, 14, true),
         (RejectionKind::BodyTimeout, 504, 4, false),
@@ -190,9 +228,15 @@ mod tests {
                     assert!(seconds >= wait && !seconds.is_zero());
                     assert!(seconds <= wait + wait / 4 + Duration::from_secs(2));
                 }
-                let body = std::str::from_utf8(answer.body()).unwrap();
-                assert!(body.contains(kind.as_str()), "{body}");
+                let told = String::from_utf8(answer.body().to_vec()).unwrap();
                 let answer = grpc(&rejection);
+                let message = answer.headers()["grpc-message"].to_str().unwrap();
+                assert!(!message.is_empty() && told.contains(message), "{told}");
+                // Neither which layer it was, nor who has given it orders.
+                let layer = kind.as_str().split_once(':').map(|(layer, _)| layer);
+                for word in layer.into_iter().chain(["operator", "runtime"]) {
+                    assert!(!told.contains(word), "{kind:?}: {told}");
+                }
                 assert_eq!(answer.status(), 200);
                 assert_eq!(answer.headers()["grpc-status"], code.to_string());
                 let pushback = answer.headers().contains_key("grpc-retry-pushback-ms");

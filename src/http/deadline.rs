@@ -14,6 +14,13 @@ static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How a deadline travels: as the time that is left, never as a point in time,
 /// since the clocks of two machines differ.
+///
+/// A header that is there more than once, or that cannot be read, is as good as
+/// none, and nobody is told: a deadline that nobody meant must not end a request,
+/// and what anybody may send is no fault of the service. With
+/// [`ReadLayer::at_most`] such a request gets the longest time, as one without the
+/// header does. Unreadable are signs, fractions, spaces, other units, more than
+/// eight digits of `grpc-timeout` and more than 18 of milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wire {

@@ -185,10 +185,13 @@ impl<B: Default> RejectBody<B> for NoBody {
 /// |---|---|---|
 /// | throttled | 429 | 8 `RESOURCE_EXHAUSTED` |
 /// | full, queue timeout, keys exhausted | 503 | 8 `RESOURCE_EXHAUSTED` |
-/// | not ready, closed, no runtime | 503 | 14 `UNAVAILABLE` |
+/// | open, not ready, no connection in time, closed, no runtime | 503 | 14 `UNAVAILABLE` |
 /// | timeout, deadline exceeded | 504 | 4 `DEADLINE_EXCEEDED` |
 /// | injected by chaos | 500 | 13 `INTERNAL` |
-/// | key missing or too long | 400 | 3 `INVALID_ARGUMENT` |
+/// | key missing or too long, cost above the burst | 400 | 3 `INVALID_ARGUMENT` |
+///
+/// What they say in words (`detail`, `grpc-message`) is meant for clients: the
+/// kind of the refusal and the layer are told to listeners, not to them.
 ///
 /// HTTP answers carry `Retry-After` where another try is worth it (whole
 /// seconds, rounded up, with up to a quarter and a second of jitter, so that

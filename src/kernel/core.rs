@@ -55,12 +55,6 @@ impl Core {
         &self.name
     }
 
-    /// The name, to keep.
-    #[cfg(all(feature = "http", feature = "throttle"))]
-    pub fn shared_name(&self) -> Arc<str> {
-        Arc::clone(&self.name)
-    }
-
     /// Its clock.
     #[inline]
     pub fn clock(&self) -> &Clock {

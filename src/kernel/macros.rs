@@ -89,6 +89,19 @@ macro_rules! steers {
                 self.state.policy()
             }
 
+            /// What an operator has ordered by [`set_override`](Self::set_override).
+            #[must_use]
+            pub fn override_in_force(&self) -> $crate::Override {
+                self.state.core.order()
+            }
+
+            /// How many callbacks of yours have panicked in it: listeners, classifiers,
+            /// and whatever else it was given.
+            #[must_use]
+            pub fn callback_panics(&self) -> u64 {
+                self.state.core.callback_panics()
+            }
+
             /// Another policy from now on.
             ///
             $(#[$update])*

@@ -160,7 +160,7 @@ impl Settle for State {
     type Token = ();
 
     #[inline]
-    fn settle(&self, (): (), outcome: Outcome) {
+    fn settle(&self, (): &(), outcome: Outcome) {
         self.budget.end();
         self.counters.add(
             match outcome {
@@ -171,7 +171,7 @@ impl Settle for State {
             },
             1,
         );
-        self.core.tell(Event::Finished(outcome));
+        self.core.tell_finished(outcome);
     }
 }
 

@@ -37,8 +37,9 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Requests that [`Override::Bypass`](crate::Override::Bypass) let through.
     pub bypassed: u64,
-    /// Requests of a keyed throttle that had no key: with
-    /// [`MissingKey::Share`](super::MissingKey::Share) they share one bucket.
+    /// Requests of a keyed throttle that had no key, or whose key function
+    /// panicked: with [`MissingKey::Share`](super::MissingKey::Share) they share one
+    /// bucket.
     pub keyless: u64,
     /// Keys that have a bucket.
     pub keys: u64,

@@ -45,7 +45,7 @@
 //!     .headers(Headers::Always)
 //!     .build()?;
 //! // Without the peer's address nobody can tell clients apart: they would all share
-//! // one bucket (`Snapshot::keyless` counts such requests). This is axum's.
+//! // one bucket. This is axum's.
 //! let client = ClientIp::trusted_hops(1).read_peer_with(|extensions| {
 //!     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 //! });
@@ -66,14 +66,22 @@
 //! place back if nobody has reserved behind it; otherwise its place stays empty,
 //! since those behind it have been told their times.
 //!
-//! A refusal costs the bucket nothing. A request of cost 0 is free, one that
-//! costs more than the burst is never admitted.
+//! A refusal costs the bucket nothing. A request of cost 0 is free. One that costs
+//! more than the burst is never admitted, so its refusal names no time to come
+//! back, and as a response it is a 400, not a 429: give such requests a lower cost,
+//! or the policy a larger burst.
 //!
 //! Keyed throttles hold one bucket per key behind a hard cap. At the cap a new
 //! key takes the place of one whose bucket is full again, which loses nothing;
 //! a key that is being throttled is never evicted. If there is no such place,
 //! the policy says what happens: by default all those who find none share one
 //! bucket.
+//!
+//! Requests without a key share another one, unless the policy refuses them. That
+//! is safe, but seldom what was meant if it happens to many, as where the peer's
+//! address or a header does not arrive: [`Snapshot::keyless`] counts them, and an
+//! event tells of the first, the second, the fourth and so on
+//! ([`event::Trace`](crate::event::Trace) writes it as a warning).
 //!
 //! # Cancel safety
 //! Every future may be dropped at any poll.
@@ -101,11 +109,12 @@
 //! key that is new, no lock but for that.
 //!
 //! # Events
-//! `Rejected`, `Waited`, `Updated`, `CallbackPanicked`.
+//! `Rejected`, `Waited`, `Keyless`, `Updated`, `CallbackPanicked`.
 
 mod buckets;
 mod future;
 mod handle;
+mod keyless;
 mod layer;
 mod pass;
 mod policy;

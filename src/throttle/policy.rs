@@ -47,7 +47,12 @@ pub enum WhenFull {
 }
 
 /// Which responses carry `RateLimit` and `RateLimit-Policy`, if the stack is
-/// wrapped in [`respond`](crate::http::respond).
+/// wrapped in `http::respond`.
+///
+/// They call the quota by the layer's name. Give it one by
+/// [`Setup::named`](crate::Setup::named): the name of an unnamed one is
+/// `throttle-` and its [`LayerId`](crate::LayerId), which tells it from others, but
+/// changes when layers are added or made in another order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::buckets::{Bucket, Buckets};
+use super::keyless::Keyless;
 use super::pass::{Pass, Reserved};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
 use super::words::{MAX_WAIT, PERIOD, Rules, Words, in_force, pack};
@@ -29,7 +30,6 @@ const REJECTED: usize = 1;
 pub(super) const WAITED: usize = 2;
 pub(super) const CANCELLED: usize = 3;
 pub(super) const BYPASSED: usize = 4;
-const KEYLESS: usize = 5;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -40,6 +40,9 @@ pub(super) struct State {
     common: Gcra,
     pub(super) keyed: Option<Box<Buckets>>,
     pub(super) counters: Counters<8>,
+    keyless: Keyless,
+    /// What `RateLimit` headers call it.
+    quota_name: Arc<str>,
     /// Tells those who wait of an order.
     recall: Arc<Notify>,
     /// The policy as it was given, and the longest wait of all there have been.
@@ -57,6 +60,7 @@ pub(super) enum Draw {
 
 impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
+        let name = setup.name.clone();
         let (core, registry) = Core::new("throttle", setup);
         let live = Arc::new(Live::new([0; 7]));
         // The policy was built, so its quota exists.
@@ -64,6 +68,8 @@ impl State {
             live.store(pack(quota, &policy));
         }
         let state = Arc::new(Self {
+            // Two of them without a name are two quotas to a client.
+            quota_name: name.unwrap_or_else(|| format!("throttle-{}", core.id().0).into()),
             core,
             live,
             common: Gcra::new(),
@@ -75,6 +81,7 @@ impl State {
                 })
             }),
             counters: Counters::default(),
+            keyless: Keyless::default(),
             recall: Arc::default(),
             policy: Mutex::new((policy, policy.max_wait)),
         });
@@ -125,7 +132,7 @@ impl State {
     #[cold]
     fn draw_without(&self, why: NoKey) -> Result<(), Rejection> {
         if why == NoKey::Missing {
-            self.counters.add(KEYLESS, 1);
+            self.keyless.count(&self.core);
         }
         // The operator's order comes before the form of the request.
         let share = self.core.is_overruled()
@@ -350,7 +357,7 @@ impl State {
             crate::http::report::report(crate::http::report::Quota {
                 layer: self.core.id(),
                 refused,
-                name: self.core.shared_name(),
+                name: Arc::clone(&self.quota_name),
                 limit: u64::from(rules.permits()),
                 window: Duration::from_nanos(self.live.word::<PERIOD>()),
                 // The burst may be more than the window's quota, which a client
@@ -375,7 +382,7 @@ impl State {
             waited: self.counters.sum(WAITED),
             cancelled: self.counters.sum(CANCELLED),
             bypassed: self.counters.sum(BYPASSED),
-            keyless: self.counters.sum(KEYLESS),
+            keyless: self.keyless.sum(),
             keys: keyed.map_or(0, |k| k.map.len() as u64),
             max_keys: keyed.map_or(0, |k| k.map.cap() as u64),
             keys_evicted: keyed.map_or(0, |k| k.map.evicted()),

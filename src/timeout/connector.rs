@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::future::TimeoutFuture;
 use super::layer::TimeoutLayer;
 use super::service::Timeout;
-use crate::error::Error;
+use crate::error::{AsRejection, Error};
 use crate::lift::Lift;
 
 /// Bounds how long a connector takes, for clients that take a connector, such
@@ -19,6 +20,11 @@ use crate::lift::Lift;
 /// connecting, and the TLS connector around it to bound that and the handshake.
 /// Its future is boxed, once per connection, because clients ask for one that
 /// can be moved.
+///
+/// When the time is up, or the deadline in force, it fails with
+/// [`ConnectTimeout`](crate::RejectionKind::ConnectTimeout): no request was sent,
+/// so another try is safe whatever the request, but it counts against the service
+/// all the same.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +40,7 @@ use crate::lift::Lift;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Connector<C> {
-    inner: Timeout<Lift<C>>,
+    inner: Connect<Lift<C>>,
 }
 
 /// The future of a [`Connector`].
@@ -44,7 +50,7 @@ impl<C> Connector<C> {
     /// Wraps a connector; all of one layer share its policy and its counts.
     pub fn new(layer: &TimeoutLayer, connector: C) -> Self {
         Self {
-            inner: layer.layer(Lift::new(connector)),
+            inner: layer.connecting().layer(Lift::new(connector)),
         }
     }
 }
@@ -66,5 +72,45 @@ where
 
     fn call(&mut self, destination: Dst) -> Self::Future {
         Box::pin(self.inner.call(destination))
+    }
+}
+
+/// Makes [`Connect`]: by [`TimeoutLayer::connecting`].
+#[derive(Debug, Clone)]
+pub struct ConnectLayer(pub(super) TimeoutLayer);
+
+/// A bound on connecting for clients that take layers for their connectors, such as
+/// reqwest's (`connector_layer`). Unlike [`Connector`] it keeps the connector's type
+/// of error, and boxes nothing; otherwise they are the same.
+#[derive(Debug, Clone)]
+pub struct Connect<C> {
+    inner: Timeout<C>,
+}
+
+impl<C> Layer<C> for ConnectLayer {
+    type Service = Connect<C>;
+
+    fn layer(&self, connector: C) -> Connect<C> {
+        Connect {
+            inner: self.0.layer(connector),
+        }
+    }
+}
+
+impl<C, Dst> Service<Dst> for Connect<C>
+where
+    C: Service<Dst>,
+    C::Error: AsRejection,
+{
+    type Response = C::Response;
+    type Error = C::Error;
+    type Future = TimeoutFuture<C::Future, C::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, destination: Dst) -> Self::Future {
+        self.inner.call(destination).connecting()
     }
 }

@@ -28,6 +28,7 @@ pin_project! {
         limit: u64,
         due: Tick,
         scoped: bool,
+        connects: bool,
         // Made when the inner future is first pending, with what it is called
         // when it fires.
         timer: Option<(Sleep, RejectionKind)>,
@@ -43,6 +44,7 @@ impl<F, E> TimeoutFuture<F, E> {
             limit: terms.limit,
             due: terms.due,
             scoped: terms.scoped,
+            connects: false,
             timer: None,
         }
     }
@@ -54,6 +56,12 @@ impl<F, E> TimeoutFuture<F, E> {
     #[inline]
     pub(super) fn called(future: F, guard: Guard<State>, terms: Terms) -> Self {
         Self::new(Gate::open(future), guard, terms)
+    }
+
+    /// The call is a connector's: it sends no request.
+    pub(super) fn connecting(mut self) -> Self {
+        self.connects = true;
+        self
     }
 }
 
@@ -106,6 +114,7 @@ where
             return Poll::Pending;
         };
         let kind = match ready!(Pin::new(timer).poll(cx)) {
+            Ok(()) if *this.connects => RejectionKind::ConnectTimeout,
             Ok(()) => *kind,
             Err(_) => RejectionKind::NoRuntime,
         };

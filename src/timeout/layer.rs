@@ -2,6 +2,7 @@
 
 use tower_layer::Layer;
 
+use super::connector::ConnectLayer;
 use super::limits::PolicyOnly;
 use super::policy::Policy;
 use super::service::Timeout;
@@ -30,6 +31,12 @@ impl TimeoutLayer {
             state: State::create(policy, setup),
             limits: PolicyOnly,
         }
+    }
+
+    /// The same timeout for connectors: who gives up on one has sent no request.
+    #[must_use]
+    pub fn connecting(&self) -> ConnectLayer {
+        ConnectLayer(self.clone())
     }
 }
 

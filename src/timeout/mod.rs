@@ -57,8 +57,11 @@
 //! - `readiness`: from the first pending `poll_ready`. The layer then answers
 //!   *ready* and refuses the next call, because an error of `poll_ready` means
 //!   that a service is dead.
-//! - the body: by [`RequestBodyTimeoutLayer`] and [`ResponseBodyTimeoutLayer`].
-//! - connecting, and the handshake: by [`Connector`].
+#![cfg_attr(
+    feature = "http",
+    doc = "- the body: by [`RequestBodyTimeoutLayer`] and [`ResponseBodyTimeoutLayer`]."
+)]
+//! - connecting, and the handshake: by [`Connector`], or [`Connect`].
 //!
 //! A response that arrives on the very tick of the timeout wins. When the time
 //! is up, the inner future is dropped before this one resolves.
@@ -76,6 +79,7 @@
 //! [`Timeout`](crate::RejectionKind::Timeout) and
 //! [`DeadlineExceeded`](crate::RejectionKind::DeadlineExceeded) (whose
 //! `reached_inner` tells whether the work was begun),
+//! [`ConnectTimeout`](crate::RejectionKind::ConnectTimeout),
 //! [`NotReadyInTime`](crate::RejectionKind::NotReadyInTime),
 //! [`NotReady`](crate::RejectionKind::NotReady),
 //! [`NoRuntime`](crate::RejectionKind::NoRuntime) where no timer runs,
@@ -112,7 +116,7 @@ pub use self::body::{
     BodyPolicy, BodyPolicyBuilder, RequestBodyTimeout, RequestBodyTimeoutLayer,
     ResponseBodyTimeout, ResponseBodyTimeoutFuture, ResponseBodyTimeoutLayer, TimedBody,
 };
-pub use self::connector::{Connecting, Connector};
+pub use self::connector::{Connect, ConnectLayer, Connecting, Connector};
 pub use self::future::TimeoutFuture;
 pub use self::handle::{Handle, Snapshot};
 pub use self::layer::TimeoutLayer;

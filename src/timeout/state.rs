@@ -103,10 +103,15 @@ impl State {
         self.core.reject(Rejection::before(kind, self.core.id()))
     }
 
-    /// Gives up on a call.
+    /// Gives up on a call, or on connecting.
     #[cold]
     pub(super) fn give_up(&self, kind: RejectionKind) -> Rejection {
-        self.core.reject(Rejection::after(kind, self.core.id()))
+        let rejection = match kind {
+            // There was nothing to send a request on.
+            RejectionKind::ConnectTimeout => Rejection::before(kind, self.core.id()),
+            _ => Rejection::after(kind, self.core.id()),
+        };
+        self.core.reject(rejection)
     }
 
     pub(super) fn snapshot(&self) -> super::Snapshot {
@@ -150,7 +155,6 @@ impl Settle for State {
 impl Inspect for State {
     fn report(&self) -> Report {
         let snapshot = self.snapshot();
-        let left = |quantile: Option<Duration>| quantile.unwrap_or_default().into();
         self.core.report([
             ("in_flight", snapshot.in_flight.into()),
             ("finished", snapshot.finished.into()),
@@ -158,9 +162,9 @@ impl Inspect for State {
             ("panicked", snapshot.panicked.into()),
             ("cancelled", snapshot.cancelled.into()),
             ("rejected", snapshot.rejected.into()),
-            ("remaining_p50", left(snapshot.remaining_p50)),
-            ("remaining_p10", left(snapshot.remaining_p10)),
-            ("remaining_p1", left(snapshot.remaining_p1)),
+            ("remaining_p50", snapshot.remaining_p50.into()),
+            ("remaining_p10", snapshot.remaining_p10.into()),
+            ("remaining_p1", snapshot.remaining_p1.into()),
         ])
     }
 }

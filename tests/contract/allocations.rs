@@ -20,8 +20,8 @@ use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{Error, Override, Setup};
 
 use crate::support::cases::{
-    by_count, by_share, by_time_and_slowness, calm, hedging, learning, permits, rate, refusals,
-    timeouts,
+    Connecting, bodies, by_count, by_share, by_time_and_slowness, calm, hedging, learning, permits,
+    rate, refusals, timeouts,
 };
 
 /// Answers at once.
@@ -115,6 +115,7 @@ fn isolate(handle: tower_keep::circuit_breaker::Handle) {
 
 allocates_nothing! {
     timeout_calls: |s| TimeoutLayer::with(timeouts(), s), close;
+    connect_calls: |s| Connecting(TimeoutLayer::with(timeouts(), s)), close;
     shed_calls: |s| BulkheadLayer::with(permits(8), s), occupy;
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
@@ -178,6 +179,65 @@ fn backpressure_calls() {
     let time = ManualClock::new();
     let layer = BulkheadLayer::with(permits(8), setup(&time)).backpressure();
     assert_eq!(allocations(&mut layer.layer(Echo), true), 0);
+}
+
+/// Bodies of both directions, each read to its end, which it waits for once.
+#[test]
+fn bodies_with_bounds() {
+    use http::{Request, Response};
+    use http_body::Body;
+    use tower_keep::timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer, TimedBody};
+
+    fn read<B: Body>(body: B) {
+        let mut body = std::pin::pin!(body);
+        let mut cx = Context::from_waker(Waker::noop());
+        while !matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(None)) {}
+    }
+    /// Pends once, gives a frame, ends.
+    struct Slow(u8);
+    impl Body for Slow {
+        type Data = bytes::Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+            self.0 += 1;
+            match self.0 {
+                1 => Poll::Pending,
+                2 => {
+                    let data = bytes::Bytes::from_static(b"x");
+                    Poll::Ready(Some(Ok(http_body::Frame::data(data))))
+                }
+                _ => Poll::Ready(None),
+            }
+        }
+    }
+    let echo = tower::service_fn(|request: Request<TimedBody<Slow>>| {
+        read(request.into_body());
+        ready(Ok::<_, Error<()>>(Response::new(Slow(0))))
+    });
+    // The clock of a test keeps a list of its timers; the wheel of a runtime does not.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let mut service = ServiceBuilder::new()
+        .layer(RequestBodyTimeoutLayer::new(bodies()))
+        .layer(ResponseBodyTimeoutLayer::new(bodies()))
+        .service(echo);
+    let mut once = |_| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let future = std::pin::pin!(service.call(Request::new(Slow(0))));
+        let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
+            panic!("a call around a service that is ready waits");
+        };
+        read(response.into_body());
+    };
+    (0..100).for_each(&mut once);
+    let counted = measure(|| (0..1000).for_each(&mut once));
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

@@ -177,7 +177,9 @@ where
         let ends = drop_at(
             || {
                 rig.script.then_call(line.clone());
-                rig.service.clone().call(request("a"))
+                let mut service = rig.service.clone();
+                assert_eq!(poll_ready(&mut service), Poll::Ready(Ok(())));
+                service.call(request("a"))
             },
             |_| rig.assert_quiet(),
         )

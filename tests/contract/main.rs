@@ -14,6 +14,16 @@ mod allocations;
 mod laws;
 mod sizes;
 
+for_passing_layers! {
+    readiness_is_forwarded,
+    what_was_readied_is_called,
+    ready_stays_ready_until_the_call,
+    errors_pass_untouched,
+    dropped_anywhere_nothing_is_left,
+    a_healthy_service_is_untouched,
+    all_is_told_by_debug,
+}
+
 for_all_layers! {
     readiness_is_forwarded,
     an_unready_service_is_never_called,

@@ -9,9 +9,11 @@ use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::hedge::{HedgeLayer, every};
 use tower_keep::retry::{self, RetryLayer};
 use tower_keep::throttle::ThrottleLayer;
-use tower_keep::timeout::TimeoutLayer;
+use tower_keep::timeout::{ResponseBodyTimeoutLayer, TimeoutLayer};
 
-use crate::support::cases::{by_count, hedging, never_asked, permits, rate, timeouts};
+use crate::support::cases::{
+    Connecting, bodies, by_count, hedging, never_asked, permits, rate, timeouts,
+};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -36,6 +38,16 @@ fn futures_stay_small() {
     let retry = || RetryLayer::new(retry::Policy::default(), retry::Http::new());
     let sizes = [
         ("timeout", beyond(&TimeoutLayer::new(timeouts())), 200),
+        (
+            "connect",
+            beyond(&Connecting(TimeoutLayer::new(timeouts()))),
+            200,
+        ),
+        (
+            "bodies",
+            beyond(&ResponseBodyTimeoutLayer::new(bodies())),
+            104,
+        ),
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),

@@ -91,9 +91,12 @@ fn fault_002_a_dropped_readiness_wakes_exactly_one() {
 #[test]
 fn fault_003_an_idle_ready_clone_parks_nothing() {
     macro_rules! admits {
-        ($layer:expr) => {{
-            let rig = Rig::new(|s| {
-                let layer = $layer(BulkheadLayer::with(permits(1), s));
+        ($layer:expr) => {
+            admits!(s, $layer(BulkheadLayer::with(permits(1), s)))
+        };
+        ($s:ident, $layer:expr) => {{
+            let rig = Rig::new(|$s| {
+                let layer = $layer;
                 let handle = layer.handle();
                 (layer, handle)
             });
@@ -106,6 +109,10 @@ fn fault_003_an_idle_ready_clone_parks_nothing() {
     }
     assert!(admits!(|l: BulkheadLayer| l));
     assert!(admits!(|l: BulkheadLayer| l.queued()));
+    // One request is left, and it is for who calls.
+    assert!(admits!(s, ThrottleLayer::with(rate(1), s)));
+    assert!(admits!(s, ThrottleLayer::with(rate(1), s).waiting()));
+    assert!(admits!(s, TimeoutLayer::with(timeouts(), s)));
     // Documented: here the permit is the readiness.
     assert!(!admits!(|l: BulkheadLayer| l.backpressure()));
 }

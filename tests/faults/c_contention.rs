@@ -16,7 +16,7 @@ use tower_keep::timeout::TimeoutLayer;
 
 use crate::support::cases::{permits, rate, timeouts};
 use crate::support::watched::Watched;
-use crate::support::{call, inner, request, secs};
+use crate::support::{call, full_scale, inner, request, secs};
 
 fn on_threads(threads: usize, work: impl Fn(usize) + Sync) {
     let work = &work;
@@ -157,15 +157,15 @@ fn fault_035_a_call_ends_exactly_once() {
 
 #[test]
 fn fault_036_sums_over_threads_are_exact() {
-    const EACH: u64 = 100_000;
+    let each = full_scale(1_000_000, 50_000);
     let time = ManualClock::new();
     let handle = BulkheadLayer::with(permits(u32::MAX), setup(&time)).handle();
     on_threads(16, |_| {
-        for _ in 0..EACH {
+        for _ in 0..each {
             handle.admit().unwrap().finish(Outcome::Neutral);
         }
     });
-    assert_eq!(handle.snapshot().neutral, 16 * EACH);
+    assert_eq!(handle.snapshot().neutral, 16 * each);
     handle.assert_quiet();
 }
 

@@ -15,7 +15,7 @@ use tower_keep::test_util::{
 };
 use tower_keep::throttle::{self, Headers, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
-use tower_keep::{Error, Override, Setup, respond, respond_or};
+use tower_keep::{Error, Override, Setup, key, respond, respond_or};
 
 use crate::support::cases::{permits, rate};
 use crate::support::{BROKEN, Fail, call, inner, ms, poll_ready, response};
@@ -75,6 +75,39 @@ proptest! {
             }
         }
     }
+}
+
+/// Two quotas that a client cannot tell apart would be taken for one.
+#[test]
+fn fault_060_unnamed_throttles_have_names_of_their_own() {
+    let time = ManualClock::new();
+    let policy = rate(3).to_builder().headers(Headers::Always);
+    let policy = policy.build().unwrap();
+    let throttle = || ThrottleLayer::with(policy, setup(&time));
+    let stack = ServiceBuilder::new().layer(throttle()).layer(throttle());
+    let mut service = respond(stack).layer(plain(&time).0);
+    let answer = finish_on(&time, call(&mut service, Request::new(())));
+    let answer = answer.unwrap().unwrap();
+    for header in ["ratelimit", "ratelimit-policy"] {
+        let told = answer.headers()[header].to_str().unwrap();
+        let names: Vec<_> = told.split(',').map(|q| q.split(';').next()).collect();
+        assert!(names.len() == 2 && names[0] != names[1], "{told}");
+    }
+}
+
+#[test]
+fn fault_061_a_cost_above_the_burst_is_no_429() {
+    let time = ManualClock::new();
+    let throttle = ThrottleLayer::with(rate(3), setup(&time));
+    let layer = throttle.cost(key::cost::by(|_: &Request<()>| 4));
+    let mut service = respond(ServiceBuilder::new().layer(layer)).layer(plain(&time).0);
+    let answer = finish_on(&time, call(&mut service, Request::new(())));
+    let answer = answer.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    assert!(
+        !answer.headers().contains_key("retry-after"),
+        "it never passes"
+    );
 }
 
 #[test]

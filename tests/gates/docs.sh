@@ -1,5 +1,10 @@
 #!/usr/bin/env bash
-# The documentation, with every link in it.
+# The documentation with every link in it: of all features, of the default ones, of
+# none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+export RUSTDOCFLAGS="-D warnings"
+cargo doc --no-deps --all-features
+# The services under test are no part of what is published.
+cargo doc --no-deps -p tower-keep
+cargo doc --no-deps -p tower-keep --no-default-features

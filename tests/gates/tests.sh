@@ -1,5 +1,11 @@
 #!/usr/bin/env bash
-# All tests and doctests.
+# All tests and doctests; then once more, optimised, those that only then try as much
+# as the faults name.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo test --all-features
+cargo test -p tower-keep --release --all-features --lib --test faults -- \
+  fault_036 fault_046 fault_050 fault_096 fault_099
+# Alone, because it looks at the memory of its process.
+KEEP_FLOOD=10000000 cargo test -p tower-keep --release --all-features --lib -- \
+  fault_050_flood_is_bounded

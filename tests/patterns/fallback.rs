@@ -276,6 +276,24 @@ fn fault_011_functions_that_panic_leave_the_failure() {
     assert_eq!(panics, [Some(6_u64.into()), Some(3_u64.into())]);
 }
 
+/// Bodies of axum cannot be cloned; a response of text can, and becomes one.
+#[tokio::test]
+async fn the_same_answer_for_responses_that_cannot_be_cloned() {
+    use axum::body::{Body, to_bytes};
+
+    let busy = Response::builder().status(503).header("x-spare", "1");
+    let answer = fallback::response(busy.body("later").unwrap());
+    let fails = tower::service_fn(async |_: Request<()>| Err::<Response<Body>, _>(BROKEN));
+    let mut service = FallbackLayer::new(answer).layer(fails);
+    for _ in 0..2 {
+        let response = call(&mut service, request("a")).await.unwrap();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["x-spare"], "1");
+        let body = to_bytes(response.into_body(), 100).await.unwrap();
+        assert_eq!(body, "later");
+    }
+}
+
 #[test]
 fn fallbacks_stack() {
     let time = ManualClock::new();

@@ -11,6 +11,7 @@
 mod support;
 
 mod chaos;
+mod connect;
 mod fallback;
 mod files;
 mod hedge;

@@ -1,11 +1,18 @@
 //! Every layer and kind of admission, one line each.
 
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tower::util::{MapErr, MapRequest};
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
+use tower_keep::timeout::{BodyPolicy, Connect, Connector, TimeoutLayer};
 use tower_keep::{
     Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
 };
@@ -26,7 +33,7 @@ pub(crate) trait Subject:
     + Sync
     + 'static
 {
-    type Body: Body<Data = Bytes, Error = Broken> + Send + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static;
 }
 
 impl<S, B> Subject for S
@@ -38,7 +45,7 @@ where
         + Sync
         + 'static,
     S::Future: Send + std::fmt::Debug + 'static,
-    B: Body<Data = Bytes, Error = Broken> + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static,
 {
     type Body = B;
 }
@@ -170,14 +177,147 @@ pub(crate) fn calm(setup: Setup) -> chaos::ChaosLayer {
     layer
 }
 
+/// A timeout around what stands for a connector.
+#[derive(Debug, Clone)]
+pub(crate) struct Connecting(pub(crate) TimeoutLayer);
+
+impl Connecting {
+    pub(crate) fn handle(&self) -> timeout::Handle {
+        self.0.handle()
+    }
+}
+
+impl<S> Layer<S> for Connecting {
+    type Service = Connect<S>;
+
+    fn layer(&self, inner: S) -> Connect<S> {
+        self.0.connecting().layer(inner)
+    }
+}
+
+/// The same for clients that ask for more.
+#[derive(Debug, Clone)]
+pub(crate) struct Connectors(pub(crate) TimeoutLayer);
+
+impl Connectors {
+    pub(crate) fn handle(&self) -> timeout::Handle {
+        self.0.handle()
+    }
+}
+
+/// It lifts the error of what connects: that is to become the error of the others.
+#[derive(Debug, Clone)]
+pub(crate) struct Lowered<S>(Connector<MapErr<S, fn(Fail) -> Broken>>);
+
+impl<S> Layer<S> for Connectors {
+    type Service = Lowered<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let lower: fn(Fail) -> Broken = |error| error.into_inner().unwrap();
+        Lowered(Connector::new(&self.0, MapErr::new(inner, lower)))
+    }
+}
+
+impl<S> Service<Request<()>> for Lowered<S>
+where
+    S: Service<Request<()>, Response = Response<ScriptBody>, Error = Fail>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = Fail;
+    type Future = Opaque;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fail>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> Opaque {
+        Opaque(self.0.call(request))
+    }
+}
+
+/// A box has no `Debug`.
+pub(crate) struct Opaque(timeout::Connecting<Response<ScriptBody>, Broken>);
+
+impl std::fmt::Debug for Opaque {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opaque")
+    }
+}
+
+impl Future for Opaque {
+    type Output = Result<Response<ScriptBody>, Fail>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// Bounds that nothing here crosses.
+pub(crate) fn bodies() -> BodyPolicy {
+    let policy = BodyPolicy::builder().total(secs(60)).idle(secs(40));
+    policy
+        .min_bytes_per_second(1)
+        .grace(secs(40))
+        .build()
+        .unwrap()
+}
+
+/// Request bodies, for an inner service that has none.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestBodies(pub(crate) timeout::RequestBodyTimeoutLayer);
+
+type Timed = Request<timeout::TimedBody<()>>;
+
+fn bare(request: Timed) -> Request<()> {
+    request.map(drop)
+}
+
+impl<S> Layer<S> for RequestBodies {
+    type Service = timeout::RequestBodyTimeout<MapRequest<S, fn(Timed) -> Request<()>>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.0.layer(MapRequest::new(inner, bare))
+    }
+}
+
+/// As `for_all_layers`, for layers that admit nothing, refuse nothing and have no
+/// handle.
+macro_rules! for_passing_layers {
+    ($($law:ident),* $(,)?) => {
+        mod passing {
+        use tower_keep::timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer};
+        use $crate::support::cases::{RequestBodies, bodies};
+        use $crate::support::watched::Unwatched;
+        $(
+            mod $law {
+                use super::*;
+                #[test]
+                fn request_bodies() {
+                    $crate::laws::$law(|s| {
+                        (RequestBodies(RequestBodyTimeoutLayer::with(bodies(), s)), Unwatched)
+                    });
+                }
+                #[test]
+                fn response_bodies() {
+                    $crate::laws::$law(|s| {
+                        (ResponseBodyTimeoutLayer::with(bodies(), s), Unwatched)
+                    });
+                }
+            }
+        )*
+        }
+    };
+}
+pub(crate) use for_passing_layers;
+
 /// Makes one test per layer of each law: `law(|setup| (layer, handle))`.
 macro_rules! for_all_layers {
     ($($(#[$attribute:meta])* $law:ident),* $(,)?) => { $(
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                by_count, by_header, by_share, by_time_and_slowness, calm, contented, hedging,
-                learning, never_asked, permits, rate, refusals, routes, timeouts,
+                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, hedging, learning, never_asked, permits, rate, refusals, routes, timeouts,
             };
             use tower_keep::bulkhead::BulkheadLayer;
             use tower_keep::circuit_breaker::CircuitBreakerLayer;
@@ -189,6 +329,8 @@ macro_rules! for_all_layers {
             $crate::support::cases::one_layer! { $law
                 timeout: |s| TimeoutLayer::with(timeouts(), s);
                 timeout_routes: |s| TimeoutLayer::with(timeouts(), s).limits(routes());
+                connect: |s| Connecting(TimeoutLayer::with(timeouts(), s));
+                connector: |s| Connectors(TimeoutLayer::with(timeouts(), s));
                 shed: |s| BulkheadLayer::with(permits(8), s);
                 shed_body: |s| BulkheadLayer::with(permits(8), s).until_body_end();
                 queue: |s| BulkheadLayer::with(permits(8), s).queued();

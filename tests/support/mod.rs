@@ -28,6 +28,12 @@ pub(crate) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// How much of it there is: all that a fault names where the compiler optimises,
+/// else fewer.
+pub(crate) fn full_scale(all: u64, fewer: u64) -> u64 {
+    if cfg!(debug_assertions) { fewer } else { all }
+}
+
 pub(crate) const BROKEN: Fail = Error::Inner(Broken("no"));
 
 pub(crate) fn request(key: &'static str) -> Request<()> {

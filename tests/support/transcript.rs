@@ -5,7 +5,6 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
-use tower_keep::test_util::Broken;
 
 use super::Fail;
 
@@ -13,7 +12,7 @@ use super::Fail;
 /// flags, frames, trailers and the body's error.
 pub(crate) async fn transcript<B>(result: Result<Response<B>, Fail>) -> Vec<String>
 where
-    B: Body<Data = Bytes, Error = Broken> + Unpin,
+    B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
 {
     let mut lines = Vec::new();
     let mut response = match result {

@@ -77,6 +77,30 @@ macro_rules! watched {
 
 watched!(circuit_breaker, fallback, hedge, retry);
 
+/// In place of a handle, for a layer without one.
+#[derive(Debug, Clone)]
+pub(crate) struct Unwatched;
+
+impl Watched for Unwatched {
+    fn in_flight(&self) -> u64 {
+        0
+    }
+    fn waiting(&self) -> u64 {
+        0
+    }
+    fn admitted(&self) -> u64 {
+        0
+    }
+    fn ended(&self) -> Option<Ends> {
+        None
+    }
+    fn rejected(&self) -> u64 {
+        0
+    }
+    fn order(&self, _: Override) {}
+    fn update_same(&self) {}
+}
+
 impl Watched for bulkhead::Handle {
     fn in_flight(&self) -> u64 {
         self.snapshot().in_flight

@@ -1,13 +1,11 @@
 //! A number is no key.
 
-use tower::{Service, ServiceBuilder};
+use tower::ServiceBuilder;
 use tower_keep::throttle::{Policy, ThrottleLayer};
-
-fn accepts(_: impl Service<u32>) {}
 
 fn main() {
     let service = ServiceBuilder::new()
         .layer(ThrottleLayer::keyed(Policy::per_second(1).unwrap(), 7))
         .service_fn(|n: u32| async move { Ok::<u32, tower::BoxError>(n) });
-    accepts(service);
+    tower_keep::check::<u32, _>(&service);
 }

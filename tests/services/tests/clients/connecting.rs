@@ -76,7 +76,8 @@ async fn a_client_gives_up_connecting_and_can_tell_why() {
     assert!(took >= LIMIT && took < 20 * LIMIT, "{took:?}");
     assert!(error.is_connect());
     let rejection = find_rejection(&error).unwrap();
-    assert_eq!(rejection.kind(), RejectionKind::Timeout);
+    assert_eq!(rejection.kind(), RejectionKind::ConnectTimeout);
+    assert!(!rejection.reached_inner(), "no request was sent");
     assert_eq!(rejection.layer(), handle.id());
     assert_eq!(handle.snapshot().timed_out, 1);
 
@@ -136,7 +137,7 @@ async fn a_reqwest_client_takes_the_timeout_as_a_connector_layer() {
     let (layer, handle) = limit();
     let client = reqwest::Client::builder()
         .no_proxy()
-        .connector_layer(layer)
+        .connector_layer(layer.connecting())
         .build()
         .unwrap();
     let error = client
@@ -145,7 +146,10 @@ async fn a_reqwest_client_takes_the_timeout_as_a_connector_layer() {
         .await
         .unwrap_err();
     assert!(error.is_connect());
-    assert_eq!(find_rejection(&error).unwrap().layer(), handle.id());
+    let rejection = find_rejection(&error).unwrap();
+    assert_eq!(rejection.layer(), handle.id());
+    assert_eq!(rejection.kind(), RejectionKind::ConnectTimeout);
+    assert!(!rejection.reached_inner(), "no request was sent");
     let address = serve(Router::new().route("/", get(|| async { "hello" }))).await;
     let answer = client
         .get(format!("http://{address}/"))

@@ -58,11 +58,7 @@ async fn throttled_is_429_with_the_time_to_wait() {
     );
     assert_eq!(admitted.header("ratelimit"), "");
     let refused = peer.get("/").await;
-    assert_problem(
-        &refused,
-        StatusCode::TOO_MANY_REQUESTS,
-        "throttle: rate exceeded",
-    );
+    assert_problem(&refused, StatusCode::TOO_MANY_REQUESTS, "too many requests");
     // An hour, less what the test took, and at most a quarter and a second of jitter.
     let wait = retry_after(&refused);
     assert!((3_500..=4_502).contains(&wait), "{wait}");
@@ -98,7 +94,11 @@ async fn full_and_closed_are_503_with_a_time_to_come_back() {
     eventually("the permit is in use", || handle.snapshot().in_flight == 1).await;
     let mut peer = Peer::connect(address).await;
     let refused = peer.get("/").await;
-    assert_problem(&refused, StatusCode::SERVICE_UNAVAILABLE, "bulkhead: full");
+    assert_problem(
+        &refused,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many requests at once",
+    );
     assert!(retry_after(&refused) >= 1);
 
     // The caller goes away: its permit is back.
@@ -112,7 +112,7 @@ async fn full_and_closed_are_503_with_a_time_to_come_back() {
     assert_problem(
         &closed,
         StatusCode::SERVICE_UNAVAILABLE,
-        "closed by an operator",
+        "not available for the moment",
     );
     assert!(retry_after(&closed) >= 1);
     handle.set_override(Override::None);
@@ -127,11 +127,7 @@ async fn too_slow_is_504() {
     let stack = ServiceBuilder::new().layer(timeout);
     let mut peer = Peer::connect(serve(app().layer(respond(stack))).await).await;
     let refused = peer.get("/never").await;
-    assert_problem(
-        &refused,
-        StatusCode::GATEWAY_TIMEOUT,
-        "timeout: no response in time",
-    );
+    assert_problem(&refused, StatusCode::GATEWAY_TIMEOUT, "no answer in time");
     // The request may have had an effect: nothing tells the caller to repeat it.
     assert_eq!(refused.header("retry-after"), "");
     assert_eq!(handle.snapshot().timed_out, 1);
@@ -190,7 +186,7 @@ async fn layers_of_others_work_within_respond_or() {
     assert_problem(
         &peer.get("/").await,
         StatusCode::SERVICE_UNAVAILABLE,
-        "closed by an operator",
+        "not available for the moment",
     );
 }
 

@@ -1,0 +1,160 @@
+//! K. Layers in every order.
+
+use http::{Request, Response};
+use tower::Layer;
+use tower::util::BoxCloneSyncService;
+use tower_keep::bulkhead::BulkheadLayer;
+use tower_keep::circuit_breaker::CircuitBreakerLayer;
+use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::test_util::{Call, Hand, ManualClock, Ready, ScriptBody, drop_at};
+use tower_keep::throttle::ThrottleLayer;
+use tower_keep::timeout::TimeoutLayer;
+
+use crate::k_composition::setup;
+use crate::support::cases::{
+    by_time_and_slowness, calm, never_asked, permits, rate, refusals, timeouts,
+};
+use crate::support::watched::Watched;
+use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
+
+/// A service of any layers, so that they can be stacked while the test runs.
+type Any = BoxCloneSyncService<Request<()>, Response<ScriptBody>, Fail>;
+
+/// A layer of a kind, and what shows that nothing is left in it.
+struct Part {
+    wrap: Box<dyn Fn(Any) -> Any>,
+    quiet: Box<dyn Fn()>,
+}
+
+type Kind = (&'static str, fn(&ManualClock) -> Part);
+
+macro_rules! kinds {
+    ($($name:ident: |$setup:ident| $layer:expr;)*) => { [$((
+        stringify!($name),
+        |time| {
+            let $setup = setup(time);
+            let layer = $layer;
+            let handle = layer.handle();
+            Part {
+                wrap: Box::new(move |inner| BoxCloneSyncService::new(layer.layer(inner))),
+                quiet: Box::new(move || handle.assert_quiet()),
+            }
+        },
+    )),*] };
+}
+
+const KINDS: &[Kind] = &kinds! {
+    shed: |s| BulkheadLayer::with(permits(4), s);
+    queue: |s| BulkheadLayer::with(permits(4), s).queued();
+    backpressure: |s| BulkheadLayer::with(permits(4), s).backpressure();
+    timeout: |s| TimeoutLayer::with(timeouts(), s);
+    refuse: |s| ThrottleLayer::with(rate(10_000), s);
+    wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
+    breaker: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
+    fallback: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s);
+    chaos: |s| calm(s);
+};
+
+/// Laws 1 to 18 in short, on a stack of these kinds, the first one outermost.
+fn holds(kinds: &[Kind]) {
+    let what: Vec<_> = kinds.iter().map(|(name, _)| name).collect();
+    let time = &ManualClock::new();
+    let parts: Vec<_> = kinds.iter().map(|(_, part)| part(time)).collect();
+    let (probe, script, watch) = inner(time);
+    let inside_out = parts.iter().rev();
+    let mut service = inside_out.fold(Any::new(probe), |inner, part| (part.wrap)(inner));
+    let quiet = || {
+        watch.assert_quiet();
+        parts.iter().for_each(|part| (part.quiet)());
+        assert_eq!(time.armed(), 0, "{what:?}");
+    };
+    let ok = || Call::respond(response(time, 200, [data("x")]));
+    for line in [
+        ok(),
+        ok().pending(2),
+        Call::error(BROKEN).pending(1),
+        Call::panic().pending(1),
+        ok().panic_in_call(),
+        ok().pending(1).panic_in_drop(),
+        Call::never(),
+    ] {
+        let never = format!("{line:?}").contains("Never");
+        let ends = drop_at(
+            || {
+                script.then_call(line.clone());
+                tower::Service::call(&mut service.clone(), request("a"))
+            },
+            |_| quiet(),
+        );
+        assert_eq!(ends.is_none(), never, "{what:?}: {line:?}");
+    }
+    // Readiness: forwarded, not used twice, not carried by clones, dropped.
+    script.then_ready(Ready::Pend(1));
+    assert!(poll_ready(&mut service).is_pending(), "{what:?}");
+    assert!(poll_ready(&mut service).is_ready(), "{what:?}");
+    drop(service.clone());
+    assert!(poll_ready(&mut service).is_ready(), "{what:?}");
+    script.then_ready(Ready::Never);
+    let refused = Hand::new(tower::Service::call(&mut service.clone(), request("a"))).poll();
+    assert!(
+        matches!(refused, std::task::Poll::Ready(Err(_))),
+        "{what:?}"
+    );
+    let mut answer = Hand::new(tower::Service::call(&mut service, request("a")));
+    assert!(answer.poll().is_ready(), "{what:?}");
+    assert!(answer.poll().is_pending(), "{what:?}");
+    drop(answer);
+    quiet();
+}
+
+#[test]
+fn fault_099_all_pairs_keep_the_laws() {
+    for a in KINDS {
+        for b in KINDS {
+            holds(&[*a, *b]);
+        }
+    }
+}
+
+/// All orders of three, and of four where it does not take long.
+#[test]
+fn fault_099_deeper_stacks_keep_the_laws() {
+    let four = full_scale(KINDS.len() as u64, 0);
+    for a in KINDS {
+        for b in KINDS {
+            for c in KINDS {
+                holds(&[*a, *b, *c]);
+                for (d, _) in KINDS.iter().zip(0..four) {
+                    holds(&[*a, *b, *c, *d]);
+                }
+            }
+        }
+    }
+}
+
+/// The orders that the documentation recommends, with each kind of their layers.
+#[test]
+fn fault_099_the_documented_stacks_keep_the_laws() {
+    let kind = |name: &str| {
+        let found = KINDS.iter().find(|(kind, _)| *kind == name);
+        *found.unwrap_or_else(|| panic!("no kind is called {name}"))
+    };
+    let stack = |names: &[&str]| {
+        let kinds: Vec<_> = names.iter().map(|name| kind(name)).collect();
+        holds(&kinds);
+    };
+    for bulkhead in ["shed", "queue", "backpressure"] {
+        for throttle in ["refuse", "wait"] {
+            // A server.
+            stack(&[throttle, bulkhead, "timeout"]);
+            stack(&[throttle, bulkhead, "timeout", "chaos"]);
+        }
+        // A client, of one endpoint or of several.
+        stack(&["timeout", bulkhead]);
+        stack(&["timeout", "fallback", bulkhead]);
+        let per_endpoint = ["breaker", bulkhead, "timeout"];
+        stack(&per_endpoint);
+        stack(&[&["timeout", "fallback"], &per_endpoint[..]].concat());
+        stack(&[&["timeout", "fallback"], &per_endpoint[..], &["chaos"]].concat());
+    }
+}
