@@ -86,3 +86,16 @@ fn a_snapshot_that_is_written_has_the_reason() {
         "{text}"
     );
 }
+
+/// A window that was made narrower forgets in time.
+#[test]
+fn a_narrower_time_window_moves_on() {
+    let policy = fixed().failure_ratio(Ratio::ONE).minimum_calls(1_000);
+    let (time, handle) = breaker(policy.time_window(secs(3600)));
+    time.advance(secs(1));
+    handle.update(policy.time_window(secs(10)).build().unwrap());
+    finish(&handle, BAD);
+    // Five windows later.
+    time.advance(secs(50));
+    assert_eq!(handle.snapshot().window().calls, 0);
+}
