@@ -18,7 +18,7 @@ use crate::key::KeyId;
 #[derive(Debug)]
 pub(super) struct Cold {
     pub(super) phases: Phases,
-    pub(super) past: Option<Past>,
+    pub(super) past: Option<Box<Past>>,
 }
 
 impl Cold {
@@ -93,7 +93,7 @@ impl Circuit {
             (result, cold.phases.take_told())
         };
         if let Some(change) = told {
-            self.tell(change);
+            self.tell(*change);
         }
         result
     }
@@ -109,7 +109,7 @@ impl Circuit {
             let sums = self.sums(&odds);
             let past = cold
                 .past
-                .get_or_insert_with(|| Past::new(&policy, now, sums));
+                .get_or_insert_with(|| Box::new(Past::new(&policy, now, sums)));
             past.advance(&policy, now, sums);
             self.odds.store(odds.to_words(past));
             quiet_until = past.slot_end();

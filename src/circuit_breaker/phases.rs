@@ -39,14 +39,15 @@ pub(super) struct Phases {
     probes: Probes,
     /// Trips in a row, without a lasting recovery in between.
     trips: u32,
-    opened: Option<Transition>,
+    /// On the heap, as the next: circuits of keys are many, and few have ever opened.
+    opened: Option<Box<Transition>>,
     /// What the failure that opened it asked for.
     asked: Duration,
     slow: [u64; CLASSES],
     last_bad: Tick,
     /// How often it has changed its state.
     changes: u64,
-    told: Option<Transition>,
+    told: Option<Box<Transition>>,
 }
 
 impl Phases {
@@ -94,7 +95,7 @@ impl Phases {
     }
 
     /// The transition that nobody has told yet.
-    pub(super) fn take_told(&mut self) -> Option<Transition> {
+    pub(super) fn take_told(&mut self) -> Option<Box<Transition>> {
         self.told.take()
     }
 
@@ -275,7 +276,7 @@ impl Phases {
         self.until = now.saturating_add(wait);
         self.last_bad = self.until;
         self.enter(CircuitState::Open, reason, counts, now);
-        self.opened = self.told;
+        self.opened.clone_from(&self.told);
     }
 
     fn close(&mut self, reason: Reason, now: Tick) {
@@ -289,7 +290,7 @@ impl Phases {
 
     fn enter(&mut self, to: CircuitState, reason: Reason, counts: Counts, now: Tick) {
         self.changes += 1;
-        self.told = Some(Transition {
+        self.told = Some(Box::new(Transition {
             number: self.changes,
             from: self.state,
             to,
@@ -299,7 +300,7 @@ impl Phases {
             slow: counts.slow,
             wait: (to == CircuitState::Open).then(|| self.until.saturating_since(now)),
             key: self.key,
-        });
+        }));
         self.state = to;
         self.since = now;
         self.restart(now);
@@ -389,7 +390,7 @@ impl Phases {
             probes: self.probes.under_way(now),
             probed: self.probes.counts,
             trips: self.trips,
-            opened: self.opened,
+            opened: self.opened.as_deref().copied(),
             slow: self.slow,
         }
     }

@@ -124,6 +124,31 @@ impl Policy {
         Self::builder().failure_ratio(share).build()
     }
 
+    /// How it decides.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// From when on a call is slow: the unit of
+    /// [`Snapshot::slow_calls`](super::Snapshot::slow_calls).
+    #[must_use]
+    pub fn slow_threshold(&self) -> Duration {
+        self.slow_threshold
+    }
+
+    /// How long it stays open the first time, and at most by itself; before jitter.
+    #[must_use]
+    pub fn open_waits(&self) -> [Duration; 2] {
+        [self.open_wait, self.max_open_wait]
+    }
+
+    /// Probes at once.
+    #[must_use]
+    pub fn probes(&self) -> u32 {
+        self.probes
+    }
+
     /// Whether how long a call takes matters when it ends.
     pub(super) fn is_timed(&self) -> bool {
         self.kind == Kind::States && self.slow_ratio.is_some()

@@ -17,6 +17,7 @@ mod model;
 mod policies;
 mod probes;
 mod reference;
+mod share_model;
 mod shares;
 mod slow;
 mod transitions;

@@ -18,17 +18,21 @@ use crate::reference::{Call, End, Reference, Rules};
 
 const MS: u64 = 1_000_000;
 
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % end.max(1)
     }
 
-    fn between(&mut self, from: u64, to: u64) -> u64 {
+    pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 
@@ -141,7 +145,7 @@ struct Life {
 
 impl Life {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut random = Random::new(seed);
         let slow = random.below(2) == 0;
         let rules = rules(&mut random, slow);
         let clock = ManualClock::new();
@@ -271,11 +275,15 @@ impl Life {
         match self.random.below(9) {
             0 => {
                 self.handle.reset();
-                self.known().for_each(|reference| reference.reset(now));
+                self.references
+                    .iter_mut()
+                    .for_each(|reference| reference.reset(now));
             }
             1 | 2 => {
                 self.handle.drain_probes();
-                self.known().for_each(|reference| reference.drain(now));
+                self.references
+                    .iter_mut()
+                    .for_each(|reference| reference.drain(now));
             }
             3 | 4 => {
                 let new = rules(&mut self.random, self.slow);
@@ -304,7 +312,9 @@ impl Life {
                 ];
                 let mode = modes[self.pick(6)];
                 self.handle.set_mode(mode);
-                self.known().for_each(|reference| reference.mode = mode);
+                self.references
+                    .iter_mut()
+                    .for_each(|reference| reference.mode = mode);
             }
         }
         // Circuits of keys follow when somebody looks.
@@ -312,10 +322,6 @@ impl Life {
             assert!(self.snapshot(which).is_some());
             self.references[which].advance(now);
         }
-    }
-
-    fn known(&mut self) -> impl Iterator<Item = &mut Reference> {
-        self.references.iter_mut()
     }
 
     fn snapshot(&self, which: usize) -> Option<Snapshot> {
