@@ -63,6 +63,26 @@ pub struct PolicyBuilder {
     max_keys: Option<usize>,
 }
 
+/// A setting of a [`Policy`] that may be absent: see [`PolicyBuilder::without`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// [`PolicyBuilder::failure_ratio`].
+    FailureRatio,
+    /// [`PolicyBuilder::slow_ratio`].
+    SlowRatio,
+    /// [`PolicyBuilder::consecutive`].
+    Consecutive,
+    /// [`PolicyBuilder::recent`].
+    Recent,
+    /// [`PolicyBuilder::count_window`].
+    CountWindow,
+    /// [`PolicyBuilder::time_window`].
+    TimeWindow,
+    /// [`PolicyBuilder::ramp`].
+    Ramp,
+}
+
 impl Policy {
     /// A builder with the defaults.
     pub fn builder() -> PolicyBuilder {
@@ -174,6 +194,21 @@ impl PolicyBuilder {
     /// it, every call reads the clock at its end.
     pub fn time_window(mut self, time: Duration) -> Self {
         self.time_window = Some(time);
+        self
+    }
+
+    /// Takes a setting back: it is at its default again. Without any condition, the
+    /// failure ratio of a half is the condition.
+    pub fn without(mut self, setting: Setting) -> Self {
+        match setting {
+            Setting::FailureRatio => self.failure_ratio = None,
+            Setting::SlowRatio => self.slow_ratio = None,
+            Setting::Consecutive => self.consecutive = None,
+            Setting::Recent => self.recent = None,
+            Setting::CountWindow => self.count_window = None,
+            Setting::TimeWindow => self.time_window = None,
+            Setting::Ramp => self.ramp = None,
+        }
         self
     }
 

@@ -11,7 +11,7 @@ use super::ends::Ticket;
 use super::keys::Uses;
 use super::locked::Cold;
 use super::mode::Mode;
-use super::odds::{self, Odds};
+use super::odds::{self, Odds, WORDS};
 use super::phases::Phases;
 use super::policy::Policy;
 use super::state::Common;
@@ -23,6 +23,7 @@ use crate::kernel::live::Live;
 use crate::kernel::pending::{Pending, Place};
 use crate::kernel::shared::pooled;
 use crate::kernel::sync::{AtomicU32, AtomicU64, Mutex, Ordering, stripes};
+use crate::kernel::window::Counts as Window;
 use crate::key::KeyId;
 
 /// Good ends by the bank they count in, then those that count in none.
@@ -38,8 +39,11 @@ pub(super) const LATE: usize = 9;
 pub(super) const TRIPS: usize = 10;
 pub(super) const LEFT_CLOSED: usize = 11;
 pub(super) const CLOSED: usize = 12;
-/// Calls that were dropped and count as failures.
-pub(super) const DROPPED: usize = 13;
+/// For the kinds that refuse a share: calls that failed, requests, and requests that
+/// were as if nobody had come. Nobody else reads them.
+pub(super) const LOST: usize = 13;
+pub(super) const ASKED: usize = 14;
+pub(super) const FORGIVEN: usize = 15;
 pub(super) type Counts = Counters<16>;
 
 /// The sum of all good ends.
@@ -55,13 +59,15 @@ pub(super) struct Circuit {
     pub(super) word: AtomicU64,
     /// Until when an open or half-open circuit refuses everything.
     pub(super) refuses_until: AtomicU64,
+    /// The longest that it tells anybody to wait.
+    pub(super) longest_wait: AtomicU64,
     /// Until when a good end needs no decision.
     pub(super) quiet_until: AtomicU64,
     pub(super) slow_threshold: AtomicU64,
     /// When calls that have not ended are looked at again.
     pub(super) sweep_at: AtomicU64,
     /// What the share of a kind that refuses one is calculated from.
-    pub(super) odds: Live<8>,
+    pub(super) odds: Live<WORDS>,
     pub(super) counters: Counts,
     pub(super) pending: OnceLock<Pending>,
     pub(super) cold: Mutex<Cold>,
@@ -78,7 +84,8 @@ pub(super) struct Token {
     /// [`Tick::MAX`]: not read.
     pub(super) start: Tick,
     pub(super) ticket: Ticket,
-    /// Where it is counted while it is under way.
+    /// Where it is counted while it is under way; `None` if it has never been
+    /// pending.
     pub(super) place: Option<Place>,
 }
 
@@ -94,6 +101,12 @@ impl Token {
         }
     }
 
+    /// Where it must be taken out when it ends.
+    #[inline]
+    pub(super) fn entered(&self) -> Option<Place> {
+        self.place.filter(|place| *place != Place::NOWHERE)
+    }
+
     #[inline]
     fn plain(word: Word, start: Tick) -> Self {
         let ticket = Ticket {
@@ -105,24 +118,32 @@ impl Token {
 }
 
 impl Circuit {
-    pub(super) fn new(common: &Arc<Common>, policy: Policy, key: Option<KeyId>, now: Tick) -> Self {
+    pub(super) fn new(
+        common: &Arc<Common>,
+        policy: impl FnOnce() -> Policy,
+        key: Option<KeyId>,
+        now: Tick,
+    ) -> Self {
+        // Before the policy: one that is replaced in between is replaced here, too.
+        let version = AtomicU32::new(common.version());
         let circuit = Self {
             common: Arc::clone(common),
             word: AtomicU64::new(0),
             refuses_until: AtomicU64::new(0),
+            longest_wait: AtomicU64::new(0),
             quiet_until: AtomicU64::new(0),
             slow_threshold: AtomicU64::new(0),
             sweep_at: AtomicU64::new(0),
-            odds: Live::new([0; 8]),
+            odds: Live::new([0; WORDS]),
             // There are many circuits with keys, and each is used by few threads.
             counters: Counters::with_owned(if key.is_some() { 0 } else { stripes() }),
             pending: OnceLock::new(),
             cold: Mutex::new(Cold {
-                phases: Phases::new(policy, key, now),
+                phases: Phases::new(policy(), key, now),
                 past: None,
             }),
             uses: Uses::new(key.is_some()),
-            version: AtomicU32::new(common.version()),
+            version,
         };
         circuit.publish(&mut circuit.cold.lock(), now);
         circuit
@@ -159,7 +180,7 @@ impl Circuit {
         if !word.is_plain() || self.common.core.is_overruled() {
             return self.admit_otherwise(now);
         }
-        let start = now.filter(|_| word.is_timed()).unwrap_or(Tick::MAX);
+        let start = word.start(now);
         if self.finds_overdue(start) {
             return self.admit_otherwise(now);
         }
@@ -187,7 +208,7 @@ impl Circuit {
             Mode::ForcedOpen => return Err(self.reject(RejectionKind::Closed, None)),
             Mode::Disabled => return Ok(self.outside()),
             Mode::ForcedClosed if !self.word().is_closed() => {
-                self.with(now, |phases| phases.reset(now));
+                self.with(now, |phases| self.keeps_closed(phases, now));
             }
             _ => {}
         }
@@ -197,25 +218,31 @@ impl Circuit {
             self.finds_overdue(now);
         }
         let word = self.word();
-        let shut_until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
         let asked = if word.is_share() {
             self.draw(word, now)
-        } else if now < shut_until {
-            Err(Some(shut_until.saturating_since(now)))
+        } else if let Some(wait) = self.wait(now) {
+            Err(Some(wait))
         } else if word.is_plain() {
-            Ok(Token::plain(word, now))
+            Ok(Token::plain(word, word.start(Some(now))))
         } else {
             let ticket = self.with(now, |phases| phases.admit(now));
-            ticket.map(|ticket| Token::new(ticket, now)).map_err(Some)
+            let start = word.start(Some(now));
+            ticket.map(|ticket| Token::new(ticket, start)).map_err(Some)
         };
         match asked {
             Ok(token) => {
                 self.count(ADMITTED);
                 Ok(token)
             }
-            Err(_) if matches!(mode, Mode::Dark | Mode::ForcedClosed) => {
+            Err(_) if mode == Mode::Dark => {
                 self.count(BYPASSED);
                 Ok(self.outside())
+            }
+            Err(_) if mode == Mode::ForcedClosed => {
+                self.count(BYPASSED);
+                self.count(ADMITTED);
+                let word = self.word();
+                Ok(Token::plain(word, word.start(Some(now))))
             }
             Err(wait) => Err(self.reject(RejectionKind::Open, wait)),
         }
@@ -227,6 +254,7 @@ impl Circuit {
             self.publish(&mut self.cold.lock(), now);
         }
         let share = self.refused_share();
+        self.counters.add(ASKED, 1);
         if share > 0.0 && rand::random::<f64>() < share {
             return Err(None);
         }
@@ -241,6 +269,12 @@ impl Circuit {
         let words = self.odds.load();
         let odds = Odds::from_words(&words);
         odds.share(odds::all(&words, self.sums(&odds)))
+    }
+
+    /// What that share is calculated from.
+    pub(super) fn share_window(&self) -> Option<Window> {
+        let words = self.word().is_share().then(|| self.odds.load())?;
+        Some(odds::window(&words, self.sums(&Odds::from_words(&words))))
     }
 
     /// A call that the circuit does not look at.
@@ -267,8 +301,20 @@ impl Circuit {
     /// The refusal of a circuit that is shut at `now`.
     #[inline]
     pub(super) fn refusal(&self, now: Tick) -> Option<Rejection> {
+        let wait = self.wait(now)?;
+        Some(self.reject(RejectionKind::Open, Some(wait)))
+    }
+
+    /// How long a call that comes at `now` is told to wait, if it is refused.
+    #[inline]
+    fn wait(&self, now: Tick) -> Option<Duration> {
         let until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
-        (now < until).then(|| self.reject(RejectionKind::Open, Some(until.saturating_since(now))))
+        let left = until.saturating_since(now);
+        let longest = Duration::from_nanos(self.longest_wait.load(Ordering::Relaxed));
+        if left > longest && self.word().is_open() {
+            self.look_at_clock();
+        }
+        (now < until).then_some(left.min(longest))
     }
 
     /// Every request is refused, as far as one can tell without a clock.
@@ -282,7 +328,11 @@ impl Circuit {
     }
 
     /// Every request is refused at `now`. If not, it does not seem so any more.
-    pub(super) fn is_shut(&self, now: Tick) -> bool {
+    pub(super) fn is_shut(&self, now: impl FnOnce() -> Tick) -> bool {
+        if !self.seems_shut() {
+            return false;
+        }
+        let now = now();
         let until = self.refuses_until.load(Ordering::Acquire);
         if until != 0 && until <= now.as_nanos() {
             let (then, now) = (Ordering::AcqRel, Ordering::Relaxed);
@@ -294,7 +344,7 @@ impl Circuit {
     /// The call is not ready.
     #[inline]
     pub(super) fn pend(&self, token: &mut Token) {
-        if token.place.is_none() && token.ticket.probe == 0 {
+        if token.place.is_none() {
             self.pend_first(token);
         }
     }
@@ -302,22 +352,20 @@ impl Circuit {
     #[inline(never)]
     fn pend_first(&self, token: &mut Token) {
         let word = self.word();
-        if token.start == Tick::MAX {
-            if word.judges_by_age() {
-                token.start = self.now();
-            }
-            return;
+        token.place = Some(Place::NOWHERE);
+        if token.start == Tick::MAX && word.judges_by_age() {
+            token.start = self.now();
+        } else if token.start != Tick::MAX && word.is_timed() && token.ticket.probe == 0 {
+            token.place = self.enter(token).or(token.place);
         }
-        if !word.is_timed() || !self.is_current(token) {
-            return;
-        }
-        let Some(pending) = self.pending.get() else {
-            return;
-        };
+    }
+
+    fn enter(&self, token: &Token) -> Option<Place> {
+        let pending = self.pending.get().filter(|_| self.is_current(token))?;
         let limit = self.slow_threshold.load(Ordering::Relaxed);
         let place = pending.enter(token.start, limit, token.ticket.generation);
         // It may have opened in between; then this call is none of its business.
-        token.place = place.filter(|place| self.is_current(token) || !pending.leave(*place));
+        place.filter(|place| self.is_current(token) || !pending.leave(*place))
     }
 
     fn is_current(&self, token: &Token) -> bool {

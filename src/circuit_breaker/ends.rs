@@ -22,8 +22,19 @@ pub(super) struct End {
     pub(super) kind: EndKind,
     /// How long it took, if it was slow.
     pub(super) slow: Option<Duration>,
-    /// It was counted as slow before it ended.
-    pub(super) overdue: bool,
+    /// The slice of its begin, if a sweep has taken it.
+    pub(super) overdue: Option<u32>,
+}
+
+/// What became of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It came too late to matter.
+    Late,
+    /// A good end in the closed state: its bank counts it.
+    Usual,
+    /// It was counted as what it is.
+    Counted,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -11,6 +11,7 @@ use super::state::State;
 use crate::RejectionKind;
 use crate::classify::Outcome;
 use crate::error::Rejection;
+use crate::event::Event;
 use crate::kernel::call::Hold;
 use crate::kernel::guard::{Guard, through};
 use crate::kernel::macros::steers;
@@ -50,17 +51,22 @@ impl Handle {
         self.state.core.set_order_word(mode.to_word());
     }
 
-    /// Closes the circuit and forgets what it has counted. In a keyed breaker it is
-    /// that of requests without a key; see [`circuit`](Self::circuit).
+    /// Closes the circuit and forgets what it has counted; in a keyed breaker all
+    /// circuits. For a single one see [`circuit`](Self::circuit).
     pub fn reset(&self) {
-        reset(&self.state.one);
+        self.state.one.reset();
+        self.state.users().iter().for_each(|user| user.reset());
     }
 
     /// Ends the half-open state: closes the circuit if all probes that have ended
     /// were good and there was one, else opens it again. In any other state it does
     /// nothing. In a keyed breaker it is as with [`reset`](Self::reset).
     pub fn drain_probes(&self) {
-        drain_probes(&self.state.one);
+        self.state.one.drain_probes();
+        self.state
+            .users()
+            .iter()
+            .for_each(|user| user.drain_probes());
     }
 
     /// One call of something that is no Tower service. [`Permit::finish`] says how
@@ -91,7 +97,8 @@ impl Handle {
         key: impl FnOnce(&Keys) -> Result<KeyId, NoKey>,
     ) -> Result<Permit, Rejection> {
         let stamp = self.state.stamp();
-        let mut permit = Permit(self.state.admit(stamp.as_ref(), key)?);
+        let user = self.state.user(stamp.as_ref(), key);
+        let mut permit = Permit(self.state.admit(user, stamp.as_ref())?);
         permit.pending();
         Ok(permit)
     }
@@ -104,7 +111,16 @@ impl Handle {
     {
         let keys = self.state.keys.as_ref()?;
         let id = self.state.id(keys, key, request).ok()?;
-        keys.find(id).map(KeyedCircuit)
+        keys.find(&self.state, id).map(KeyedCircuit)
+    }
+
+    /// The circuits of keys that are open or half-open, in no order. It takes the
+    /// time to look at all of them.
+    #[must_use]
+    pub fn open_circuits(&self) -> Vec<KeyedCircuit> {
+        let open = |user: &User| !user.word().is_closed();
+        let users = self.state.users().into_iter().filter(open);
+        users.map(KeyedCircuit).collect()
     }
 
     /// Gives a key a policy of its own, or with `None` that of all others. It is
@@ -128,13 +144,13 @@ impl Handle {
             let allowed = "it takes a keyed breaker, and a request with a key";
             return Err(PolicyError::missing("key", allowed));
         };
-        if !keys.set_own(id, policy) {
+        if !keys.set_own(&self.state, id, policy) {
             let allowed = "as many keys as there can be have their own policy";
             return Err(PolicyError::new("max_keys", keys.map.cap(), allowed));
         }
-        if let Some(circuit) = keys.find(id) {
-            circuit.update(policy.unwrap_or_else(|| self.state.policy()));
-        }
+        // Looking at it makes it follow.
+        drop(keys.find(&self.state, id));
+        self.state.core.tell(Event::Updated);
         Ok(())
     }
 }
@@ -144,6 +160,12 @@ impl Handle {
 pub struct KeyedCircuit(User);
 
 impl KeyedCircuit {
+    /// Whose it is: the same as in its [`Transition`](super::Transition)s.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyId> {
+        self.0.key()
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -158,23 +180,13 @@ impl KeyedCircuit {
 
     /// As [`Handle::reset`].
     pub fn reset(&self) {
-        reset(&self.0);
+        self.0.reset();
     }
 
     /// As [`Handle::drain_probes`].
     pub fn drain_probes(&self) {
-        drain_probes(&self.0);
+        self.0.drain_probes();
     }
-}
-
-fn reset(circuit: &Circuit) {
-    let now = circuit.now();
-    circuit.with(now, |phases| phases.reset(now));
-}
-
-fn drain_probes(circuit: &Circuit) {
-    let now = circuit.now();
-    circuit.with(now, |phases| phases.drain_probes(now));
 }
 
 /// One admission to a breaker; it ends when it is dropped.

@@ -89,9 +89,20 @@ pub(super) struct Keys {
 #[derive(Debug)]
 pub(super) struct Slot(Arc<Circuit>);
 
+impl Slot {
+    /// One more user, unless it was given up.
+    fn enter(&self) -> Option<Arc<Circuit>> {
+        self.0.uses.enter().then(|| lend(&self.0))
+    }
+}
+
 impl Evict for Slot {
     fn try_retire(&self, now: Tick) -> bool {
-        self.0.uses.retire(|| self.0.is_idle(now))
+        let retired = self.0.uses.retire(|| self.0.is_idle(now));
+        if retired {
+            self.0.is_gone();
+        }
+        retired
     }
 }
 
@@ -112,8 +123,8 @@ impl User {
     }
 
     /// One more call, that leaves the circuit with its end.
-    pub(super) fn admit(mut self, now: Tick) -> Result<Guard<Circuit>, Rejection> {
-        let token = self.circuit.admit(self.circuit.word(), Some(now))?;
+    pub(super) fn admit(mut self, now: Option<Tick>) -> Result<Guard<Circuit>, Rejection> {
+        let token = self.circuit.admit(self.circuit.word(), now)?;
         self.uses = false;
         Ok(Guard::new(&self.circuit, token))
     }
@@ -146,38 +157,50 @@ impl Keys {
 
     /// The circuit of a key, made if need be; `None` if there is no room for it.
     pub(super) fn user(&self, common: &Arc<Common>, key: KeyId, now: Tick) -> Option<User> {
-        let make = || {
-            let policy = self.policy_of(key).unwrap_or_else(|| common.policy());
-            Slot(Arc::new(Circuit::new(common, policy, Some(key), now)))
-        };
-        let enter = |slot: &Slot| slot.0.uses.enter().then(|| lend(&slot.0));
-        let circuit = self.map.with(key, now, make, enter).ok()?;
+        let policy = || self.policy_of(common, key);
+        let make = || Slot(Arc::new(Circuit::new(common, policy, Some(key), now)));
+        let circuit = self.map.with(key, now, make, Slot::enter).ok()?;
         let user = User::of(circuit);
-        if user.is_behind() {
-            user.update(self.policy_of(key).unwrap_or_else(|| common.policy()));
-        }
+        self.update(common, key, &user);
         Some(user)
     }
 
     /// The circuit of a key that has one.
-    pub(super) fn find(&self, key: KeyId) -> Option<User> {
-        let enter = |slot: &Slot| slot.0.uses.enter().then(|| lend(&slot.0));
-        self.map.get(key, enter).flatten().map(User::of)
+    pub(super) fn find(&self, common: &Common, key: KeyId) -> Option<User> {
+        let user = self.map.get(key, Slot::enter).flatten().map(User::of)?;
+        self.update(common, key, &user);
+        Some(user)
     }
 
-    fn policy_of(&self, key: KeyId) -> Option<Policy> {
-        self.own.lock().get(&key).copied()
+    /// All circuits.
+    pub(super) fn all(&self) -> Vec<User> {
+        let mut all = Vec::new();
+        self.map.each(|slot| all.extend(slot.enter()));
+        all.into_iter().map(User::of).collect()
+    }
+
+    fn update(&self, common: &Common, key: KeyId, user: &User) {
+        if user.is_behind() {
+            user.follow(|| self.policy_of(common, key));
+        }
+    }
+
+    fn policy_of(&self, common: &Common, key: KeyId) -> Policy {
+        let own = self.own.lock().get(&key).copied();
+        own.unwrap_or_else(|| common.policy())
     }
 
     /// Gives a key its own policy, or takes it back; `false` if as many keys as
     /// there can be have one.
-    pub(super) fn set_own(&self, key: KeyId, policy: Option<Policy>) -> bool {
+    pub(super) fn set_own(&self, common: &Common, key: KeyId, policy: Option<Policy>) -> bool {
         let mut own = self.own.lock();
         match policy {
             None => drop(own.remove(&key)),
             Some(_) if own.len() >= self.map.cap() && !own.contains_key(&key) => return false,
             Some(policy) => drop(own.insert(key, policy)),
         }
+        // A circuit that is being made may have read the one before.
+        common.renew();
         true
     }
 }

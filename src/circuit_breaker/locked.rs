@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use super::circuit::{
-    ADMITTED, CLOSED, Circuit, DROPPED, FAILED, LEFT_CLOSED, REJECTED, SUCCESS, TRIPS, succeeded,
-};
+use super::circuit::{ASKED, CLOSED, Circuit, FORGIVEN, LEFT_CLOSED, LOST, SUCCESS, TRIPS};
 use super::ends::Status;
 use super::mode::Mode;
-use super::odds::{Odds, Pair, Past};
+use super::odds::{Odds, Past, Sums};
 use super::phases::{Banks, Phases};
 use super::policy::Policy;
 use super::word::Word;
@@ -15,11 +13,12 @@ use crate::clock::{Tick, nanos};
 use crate::event::{CircuitState, Event, Transition};
 use crate::kernel::pending::{Pending, width};
 use crate::kernel::sync::{Ordering, stripes};
+use crate::key::KeyId;
 
 #[derive(Debug)]
 pub(super) struct Cold {
     pub(super) phases: Phases,
-    pub(super) past: Option<Past>,
+    pub(super) past: Option<Box<Past>>,
 }
 
 impl Cold {
@@ -39,7 +38,9 @@ impl Circuit {
             return;
         };
         self.with(now, |phases| {
-            phases.overdue(pending.sweep(now, limit), now);
+            let mut taken = Vec::new();
+            pending.sweep(now, limit, |calls| taken.push(calls));
+            phases.overdue(taken, now);
             self.decide(phases, now, None);
         });
     }
@@ -54,14 +55,23 @@ impl Circuit {
         [0, 1].map(|bank| self.counters.sum(SUCCESS + bank))
     }
 
-    /// What the odds are about, and the good ones among it.
-    pub(super) fn sums(&self, odds: &Odds) -> Pair {
-        let good = succeeded(&self.counters);
+    /// What the odds are about.
+    pub(super) fn sums(&self, odds: &Odds) -> Sums {
         let sum = |which| self.counters.sum(which);
+        let good = self.banks().into_iter().fold(0, u64::wrapping_add);
         match odds.counts_requests() {
-            true => [sum(ADMITTED) + sum(REJECTED), good],
-            false => [sum(FAILED) + sum(DROPPED) + good, good],
+            true => [sum(ASKED), sum(FORGIVEN), good],
+            false => [good.wrapping_add(sum(LOST)), 0, good],
         }
+    }
+
+    /// Closes what an operator wants closed; `false` if nobody wants that.
+    pub(super) fn keeps_closed(&self, phases: &mut Phases, now: Tick) -> bool {
+        let forced = self.common.mode() == Mode::ForcedClosed;
+        if forced && phases.state() != CircuitState::Closed {
+            phases.reset(now);
+        }
+        forced
     }
 
     /// Does something to the states, and tells what came of it.
@@ -74,6 +84,7 @@ impl Circuit {
             let result = act(&mut cold.phases);
             if cold.state_and_generation() != before {
                 cold.phases.begin(self.banks());
+                cold.past = None;
                 if let Some(pending) = self.pending.get() {
                     pending.clear();
                 }
@@ -82,7 +93,7 @@ impl Circuit {
             (result, cold.phases.take_told())
         };
         if let Some(change) = told {
-            self.tell(change);
+            self.tell(*change);
         }
         result
     }
@@ -98,8 +109,8 @@ impl Circuit {
             let sums = self.sums(&odds);
             let past = cold
                 .past
-                .get_or_insert_with(|| Past::new(&policy, now, sums));
-            past.advance(now, sums);
+                .get_or_insert_with(|| Box::new(Past::new(&policy, now, sums)));
+            past.advance(&policy, now, sums);
             self.odds.store(odds.to_words(past));
             quiet_until = past.slot_end();
         } else {
@@ -119,7 +130,21 @@ impl Circuit {
             .store(quiet_until.as_nanos(), Ordering::Release);
         let refuses_until = cold.phases.refuses_until().as_nanos();
         self.refuses_until.store(refuses_until, Ordering::Release);
+        let longest_wait = nanos(cold.phases.longest_wait());
+        self.longest_wait.store(longest_wait, Ordering::Relaxed);
         self.word.store(word.0, Ordering::Release);
+    }
+
+    /// It was given up: if it was open, that is over.
+    pub(super) fn is_gone(&self) {
+        if let Some(totals) = self
+            .common
+            .totals
+            .as_ref()
+            .filter(|_| !self.word().is_closed())
+        {
+            totals.add(CLOSED, 1);
+        }
     }
 
     fn tell(&self, change: Transition) {
@@ -140,48 +165,77 @@ impl Circuit {
         self.version.load(Ordering::Relaxed) != self.common.version()
     }
 
-    /// Follows another policy.
-    pub(super) fn update(&self, policy: Policy) {
-        self.version.store(self.common.version(), Ordering::Relaxed);
+    /// Follows the policy that it should follow now.
+    pub(super) fn follow(&self, policy: impl FnOnce() -> Policy) {
         let now = self.now();
-        let rebuilt = {
-            let mut cold = self.cold.lock();
-            let old = cold.phases.policy;
-            let rebuilt = old.kind != policy.kind;
-            if rebuilt || old.time_window != policy.time_window {
-                // What it remembers is in the other one's slots.
-                cold.past = None;
-            }
-            rebuilt
-        };
         self.with(now, |phases| {
+            // Under the lock, and the version first: an older policy neither comes
+            // after a newer one nor is taken for it.
+            self.version.store(self.common.version(), Ordering::Relaxed);
+            let (old, policy) = (phases.policy, policy());
+            if policy == old {
+                return;
+            }
             // Their slices are as wide as the old threshold says.
-            if phases.policy.slow_threshold != policy.slow_threshold
+            if old.slow_threshold != policy.slow_threshold
                 && let Some(pending) = self.pending.get()
             {
                 pending.clear();
                 self.sweep_at.store(0, Ordering::Relaxed);
             }
             phases.update(policy, now);
-            if rebuilt {
+            if old.kind != policy.kind {
                 phases.reset(now);
             }
         });
+    }
+
+    pub(super) fn reset(&self) {
+        let now = self.now();
+        self.with(now, |phases| phases.reset(now));
+    }
+
+    pub(super) fn drain_probes(&self) {
+        let now = self.now();
+        self.with(now, |phases| {
+            if !self.keeps_closed(phases, now) {
+                phases.drain_probes(now);
+            }
+        });
+    }
+
+    /// The clock may have gone back.
+    #[cold]
+    pub(super) fn look_at_clock(&self) {
+        let mut cold = self.cold.lock();
+        let now = self.now();
+        cold.phases.rewind(now);
+        self.publish(&mut cold, now);
     }
 
     pub(super) fn policy(&self) -> Policy {
         self.cold.lock().phases.policy
     }
 
+    pub(super) fn key(&self) -> Option<KeyId> {
+        self.cold.lock().phases.key()
+    }
+
     /// Where it stands at `now`.
     pub(super) fn status(&self, now: Tick) -> Status {
-        self.with(now, |phases| phases.status())
+        self.with(now, |phases| phases.status(now))
     }
 
     pub(super) fn is_idle(&self, now: Tick) -> bool {
         let mut cold = self.cold.lock();
         cold.phases.take_good(self.banks());
         cold.phases.advance(now);
-        cold.phases.is_idle(now)
+        let Cold { phases, past } = &mut *cold;
+        let remembers = past.as_mut().is_some_and(|past| {
+            let odds = Odds::of(&phases.policy);
+            past.advance(&phases.policy, now, self.sums(&odds));
+            past.remembers(&odds, self.sums(&odds))
+        });
+        !remembers && phases.is_idle(now)
     }
 }

@@ -46,7 +46,7 @@ impl Bench {
             .with_listener(listener);
         let policy = policy.jitter(Ratio::ZERO).build().unwrap();
         let common = Common::single(policy, setup);
-        let circuit = Circuit::new(&common, policy, None, time.now());
+        let circuit = Circuit::new(&common, || policy, None, time.now());
         Arc::new(Self {
             circuit,
             time,

@@ -181,7 +181,7 @@ mod state;
 mod tally;
 mod word;
 
-pub use self::builder::PolicyBuilder;
+pub use self::builder::{PolicyBuilder, Setting};
 pub use self::future::CircuitBreakerFuture;
 pub use self::handle::{Handle, KeyedCircuit, Permit};
 pub use self::layer::CircuitBreakerLayer;

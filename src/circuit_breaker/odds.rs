@@ -1,44 +1,59 @@
 //! The kinds that refuse a share of the requests: how large it is.
 
+use std::time::Duration;
+
 use super::policy::{Kind, Policy};
 use super::tally::SLOTS;
 use crate::clock::Tick;
-use crate::kernel::window::TimeWindow;
+use crate::kernel::window::{Counts, TimeWindow};
 
-/// Requests, or ends of calls; and how many of them were good.
-pub(super) type Pair = [u64; 2];
+/// Requests, or ends of calls; those of them that were none after all; and the good
+/// ones.
+pub(super) type Sums = [u64; 3];
 
 /// What the slots before the current one come to, and where the monotone sums
 /// stood when it began.
 #[derive(Debug)]
 pub(super) struct Past {
-    window: TimeWindow<Pair>,
+    window: TimeWindow<Sums>,
+    span: Duration,
     /// For the moving average: what is left of all slots, and its factor per slot.
-    decayed: [f64; 2],
+    decayed: [f64; 3],
     fading: Option<f64>,
-    base: Pair,
+    base: Sums,
 }
 
 impl Past {
-    pub(super) fn new(policy: &Policy, now: Tick, sums: Pair) -> Self {
+    pub(super) fn new(policy: &Policy, now: Tick, sums: Sums) -> Self {
         #[allow(clippy::cast_precision_loss)] // a handful
         let fading = (policy.kind == Kind::Ewma).then(|| (-1.0 / SLOTS as f64).exp());
+        let span = policy.share_window();
         Self {
-            window: TimeWindow::new(policy.share_window(), SLOTS, now),
-            decayed: [0.0; 2],
+            window: TimeWindow::new(span, SLOTS, now),
+            span,
+            decayed: [0.0; 3],
             fading,
             base: sums,
         }
     }
 
     /// Moves on to `now`. What was counted since the last time belongs to the slot
-    /// that ends.
-    pub(super) fn advance(&mut self, now: Tick, sums: Pair) {
+    /// that ends. Then follows the policy.
+    pub(super) fn advance(&mut self, policy: &Policy, now: Tick, sums: Sums) {
+        self.move_on(now, sums);
+        let span = policy.share_window();
+        if span != self.span {
+            self.span = span;
+            self.window.resize(span, SLOTS, now);
+        }
+    }
+
+    fn move_on(&mut self, now: Tick, sums: Sums) {
         let slots = self.window.slots_until(now);
         if slots == 0 {
             return;
         }
-        let fresh = [0, 1].map(|i| sums[i].wrapping_sub(self.base[i]));
+        let fresh = std::array::from_fn(|i| sums[i].wrapping_sub(self.base[i]));
         self.window.add(fresh);
         self.base = sums;
         self.window.advance(now);
@@ -52,17 +67,20 @@ impl Past {
     }
 
     /// The past, and the sums that the present counts from.
-    fn to_words(&self) -> [u64; 4] {
+    fn to_words(&self) -> [u64; 6] {
         let past = match self.fading {
             Some(_) => self.decayed,
             None => self.window.counts().map(to_float),
         };
-        [
-            past[0].to_bits(),
-            past[1].to_bits(),
-            self.base[0],
-            self.base[1],
-        ]
+        let [a, b, c] = past.map(f64::to_bits);
+        let [d, e, f] = self.base;
+        [a, b, c, d, e, f]
+    }
+
+    /// Whether anything bad is left in it.
+    pub(super) fn remembers(&self, odds: &Odds, sums: Sums) -> bool {
+        let [all, good] = all(&odds.to_words(self), sums);
+        all - good >= 1.0
     }
 
     pub(super) fn slot_end(&self) -> Tick {
@@ -71,7 +89,8 @@ impl Past {
 }
 
 /// What the way in needs to know, as words that change together.
-pub(super) type Words = [u64; 8];
+pub(super) type Words = [u64; WORDS];
+pub(super) const WORDS: usize = 10;
 
 /// How the share is calculated.
 #[derive(Debug, Clone, Copy)]
@@ -93,22 +112,23 @@ impl Odds {
     }
 
     pub(super) fn to_words(self, past: &Past) -> Words {
-        let [a, b, c, d] = past.to_words();
+        let [a, b, c, d, e, f] = past.to_words();
         let (accept, cap) = (self.accept.to_bits(), self.cap.to_bits());
         let kind = match self.kind {
             Kind::AdmissionControl { aggression } => aggression.max(1).into(),
             Kind::Ewma => EWMA,
             _ => 0,
         };
-        [a, b, c, d, accept, cap, self.minimum.to_bits(), kind]
+        let minimum = self.minimum.to_bits();
+        [a, b, c, d, e, f, accept, cap, minimum, kind]
     }
 
     pub(super) fn from_words(words: &Words) -> Self {
         Self {
-            accept: f64::from_bits(words[4]),
-            cap: f64::from_bits(words[5]),
-            minimum: f64::from_bits(words[6]),
-            kind: match words[7] {
+            accept: f64::from_bits(words[6]),
+            cap: f64::from_bits(words[7]),
+            minimum: f64::from_bits(words[8]),
+            kind: match words[9] {
                 0 => Kind::ClientThrottle,
                 EWMA => Kind::Ewma,
                 aggression => Kind::AdmissionControl {
@@ -142,12 +162,26 @@ impl Odds {
 
 const EWMA: u64 = u64::MAX;
 
-/// All of the window: the past from its words, and the present.
-pub(super) fn all(words: &Words, sums: Pair) -> [f64; 2] {
-    [0, 1].map(|i| {
-        let fresh = sums[i].wrapping_sub(words[i + 2]).cast_signed();
+/// All of the window, and the good part of it: the past from its words, and the
+/// present.
+pub(super) fn all(words: &Words, sums: Sums) -> [f64; 2] {
+    let [asked, forgiven, good] = std::array::from_fn(|i| {
+        let fresh = sums[i].wrapping_sub(words[i + 3]).cast_signed();
         f64::from_bits(words[i]) + to_float(fresh.max(0).cast_unsigned())
-    })
+    });
+    [(asked - forgiven).max(0.0), good]
+}
+
+/// The same as counts of calls.
+pub(super) fn window(words: &Words, sums: Sums) -> Counts {
+    let [all, good] = all(words, sums);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at least 0
+    let whole = |calls: f64| calls.max(0.0).round() as u64;
+    Counts {
+        calls: whole(all),
+        failures: whole(all - good),
+        slow: 0,
+    }
 }
 
 #[allow(clippy::cast_precision_loss)] // a share needs no 53 bits
@@ -157,8 +191,6 @@ fn to_float(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::policy::Ratio;
 
@@ -174,11 +206,11 @@ mod tests {
 
     /// By way of the words that the way in reads.
     fn share(policy: &Policy, counts: [f64; 2]) -> f64 {
-        let past = Past::new(policy, Tick::ZERO, [0; 2]);
+        let past = Past::new(policy, Tick::ZERO, [0; 3]);
         Odds::from_words(&Odds::of(policy).to_words(&past)).share(counts)
     }
 
-    fn whole(past: &Past, policy: &Policy, sums: Pair) -> [f64; 2] {
+    fn whole(past: &Past, policy: &Policy, sums: Sums) -> [f64; 2] {
         all(&Odds::of(policy).to_words(past), sums)
     }
 
@@ -229,14 +261,14 @@ mod tests {
             (Kind::Ewma, 100.0 * (-0.5_f64).exp()),
         ] {
             let policy = policy(kind, 0.5);
-            let mut past = Past::new(&policy, Tick::ZERO, [7, 7]);
+            let mut past = Past::new(&policy, Tick::ZERO, [7, 0, 7]);
             let second = |n| Tick::ZERO.saturating_add(Duration::from_secs(n));
-            past.advance(second(5), [107, 57]);
-            let [calls, good] = whole(&past, &policy, [117, 57]);
+            past.advance(&policy, second(5), [107, 0, 57]);
+            let [calls, good] = whole(&past, &policy, [117, 0, 57]);
             assert_close(calls, kept + 10.0);
             assert_close(good, kept / 2.0);
-            past.advance(second(50), [117, 57]);
-            let [calls, _] = whole(&past, &policy, [117, 57]);
+            past.advance(&policy, second(50), [117, 0, 57]);
+            let [calls, _] = whole(&past, &policy, [117, 0, 57]);
             assert!(
                 calls < if kind == Kind::Ewma { 2.0 } else { 0.1 },
                 "{calls}"

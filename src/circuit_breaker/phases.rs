@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use super::ends::{End, EndKind, Status, Ticket};
+use super::ends::{End, EndKind, Settled, Status, Ticket};
 use super::policy::Policy;
 use super::recovery::{Probes, Ramp};
 use super::tally::Tally;
 use crate::clock::{Tick, nanos};
 use crate::event::{CircuitState, Reason, Transition};
+use crate::kernel::pending::Taken;
 use crate::kernel::window::{Bad, Counts};
 use crate::key::KeyId;
-use crate::policy::Ratio;
 
 /// Classes of the histogram of slow calls: from once to 128 times the threshold.
 pub(super) const CLASSES: usize = 8;
@@ -39,12 +39,15 @@ pub(super) struct Phases {
     probes: Probes,
     /// Trips in a row, without a lasting recovery in between.
     trips: u32,
-    opened: Option<Transition>,
+    /// On the heap, as the next: circuits of keys are many, and few have ever opened.
+    opened: Option<Box<Transition>>,
     /// What the failure that opened it asked for.
     asked: Duration,
     slow: [u64; CLASSES],
     last_bad: Tick,
-    told: Option<Transition>,
+    /// How often it has changed its state.
+    changes: u64,
+    told: Option<Box<Transition>>,
 }
 
 impl Phases {
@@ -59,13 +62,14 @@ impl Phases {
             since: now,
             until: Tick::ZERO,
             ramp: None,
-            tally: Tally::new(&policy, now),
+            tally: Tally::new(&policy, now, key.is_none()),
             probes: Probes::default(),
             trips: 0,
             opened: None,
             asked: Duration::ZERO,
             slow: [0; CLASSES],
             last_bad: Tick::ZERO,
+            changes: 0,
             told: None,
         }
     }
@@ -86,8 +90,12 @@ impl Phases {
         self.ramp.is_some()
     }
 
+    pub(super) fn key(&self) -> Option<KeyId> {
+        self.key
+    }
+
     /// The transition that nobody has told yet.
-    pub(super) fn take_told(&mut self) -> Option<Transition> {
+    pub(super) fn take_told(&mut self) -> Option<Box<Transition>> {
         self.told.take()
     }
 
@@ -100,6 +108,15 @@ impl Phases {
                 let full = self.probes.full_until(self.policy.probes);
                 full.unwrap_or(Tick::ZERO)
             }
+        }
+    }
+
+    /// The longest that a refused call is told to wait. How long a probe takes
+    /// nobody knows: its lease is a bound, but no good guess.
+    pub(super) fn longest_wait(&self) -> Duration {
+        match self.state {
+            CircuitState::HalfOpen => self.policy.open_wait,
+            _ => self.until.saturating_since(self.since),
         }
     }
 
@@ -117,29 +134,34 @@ impl Phases {
                 return Err(self.until.saturating_since(now));
             }
             CircuitState::Open => {
-                self.enter(
-                    CircuitState::HalfOpen,
-                    Reason::WaitOver,
-                    Counts::default(),
-                    now,
-                );
-                probe = self.probes.take(&self.policy, now)?;
+                let none = Counts::default();
+                self.enter(CircuitState::HalfOpen, Reason::WaitOver, none, now);
+                probe = self.take_probe(now)?;
             }
-            CircuitState::HalfOpen => probe = self.probes.take(&self.policy, now)?,
+            CircuitState::HalfOpen => probe = self.take_probe(now)?,
         }
         let generation = self.generation;
         Ok(Ticket { generation, probe })
     }
 
+    fn take_probe(&mut self, now: Tick) -> Result<u32, Duration> {
+        let taken = self.probes.take(&self.policy, now);
+        taken.map_err(|left| left.min(self.longest_wait()))
+    }
+
     fn climb(&mut self, now: Tick) -> Result<(), Duration> {
         let elapsed = now.saturating_since(self.since);
-        match &mut self.ramp {
-            Some(ramp) if !ramp.is_over(elapsed) => ramp.admit(elapsed),
-            Some(_) => {
-                self.end_ramp();
-                Ok(())
-            }
-            None => Ok(()),
+        self.ramp
+            .as_mut()
+            .map_or(Ok(()), |ramp| ramp.admit(elapsed))
+    }
+
+    /// The clock has gone back behind the beginning of this state: the wait begins
+    /// anew, so that it is neither shorter nor much longer than it was to be.
+    pub(super) fn rewind(&mut self, now: Tick) {
+        if self.state == CircuitState::Open && now < self.since {
+            self.until = now.saturating_add(self.longest_wait());
+            (self.since, self.last_bad) = (now, self.until);
         }
     }
 
@@ -156,51 +178,54 @@ impl Phases {
         self.seen = total;
     }
 
-    /// Moves the windows on.
+    /// Moves the windows on, and ends a ramp that is over.
     pub(super) fn advance(&mut self, now: Tick) {
         self.tally.advance(now);
+        let elapsed = now.saturating_since(self.since);
+        if self.ramp.is_some_and(|ramp| ramp.is_over(elapsed)) {
+            self.end_ramp();
+        }
     }
 
-    /// A good end that is taken from its bank.
-    pub(super) fn is_usual(&self, end: &End) -> bool {
-        let good = matches!(end.kind, EndKind::Success) && end.slow.is_none();
-        let closed = self.state == CircuitState::Closed;
-        closed && end.ticket.probe == 0 && good && !end.overdue
+    fn record_slow(&mut self, end: End) {
+        let Some(took) = end.slow else { return };
+        let times = nanos(took) / nanos(self.policy.slow_threshold).max(1);
+        let class = times.max(1).ilog2() as usize;
+        self.slow[class.min(CLASSES - 1)] += 1;
     }
 
-    /// A call ended; `false` if that is too late to matter. A good end in the
-    /// closed state is in its bank already, unless it was slow.
-    pub(super) fn settle(&mut self, end: End, now: Tick) -> bool {
-        let End {
-            ticket,
-            kind,
-            slow,
-            overdue,
-        } = end;
-        if ticket.generation != self.generation {
-            return false;
+    /// A call ended.
+    pub(super) fn settle(&mut self, end: End, now: Tick) -> Settled {
+        if end.ticket.generation != self.generation {
+            return Settled::Late;
         }
         if self.state == CircuitState::HalfOpen {
-            return self.settle_probe(end, now);
+            return match self.settle_probe(end, now) {
+                true => Settled::Counted,
+                false => Settled::Late,
+            };
         }
-        let failed = matches!(kind, EndKind::Failure { .. });
-        if let Some(took) = slow {
-            self.record_slow(took);
-        }
-        let bad = Bad {
-            failed,
-            slow: slow.is_some() && !overdue,
+        self.record_slow(end);
+        let failed = match end.kind {
+            EndKind::Neutral => None,
+            EndKind::Success => Some(false),
+            EndKind::Failure { .. } => Some(true),
         };
-        match kind {
-            EndKind::Neutral => {}
-            EndKind::Success if overdue => self.tally.ended_well(),
-            _ if bad.failed || bad.slow => {
-                self.tally.bad(bad, overdue, &self.policy);
-                self.last_bad = now;
-            }
-            _ => {}
+        let slow = end.slow.is_some();
+        let counted = end
+            .overdue
+            .is_some_and(|slice| self.tally.ended(slice, failed, &self.policy));
+        match failed {
+            Some(false) if !slow && !counted => return Settled::Usual,
+            _ if counted => {}
+            Some(failed) => self.tally.bad(Bad { failed, slow }, &self.policy),
+            None if slow => self.tally.slow(),
+            None => return Settled::Counted,
         }
-        true
+        if failed == Some(true) || !counted {
+            self.last_bad = now;
+        }
+        Settled::Counted
     }
 
     fn settle_probe(&mut self, end: End, now: Tick) -> bool {
@@ -212,9 +237,7 @@ impl Phases {
             EndKind::Success => (false, None),
             EndKind::Failure { retry_after } => (true, retry_after),
         };
-        if let Some(took) = end.slow {
-            self.record_slow(took);
-        }
+        self.record_slow(end);
         let slow = end.slow.is_some();
         self.probes.count(Bad { failed, slow });
         match self.probes.verdict(&self.policy) {
@@ -229,9 +252,9 @@ impl Phases {
     }
 
     /// Calls that are under way for too long.
-    pub(super) fn overdue(&mut self, calls: u64, now: Tick) {
-        if calls > 0 && self.state == CircuitState::Closed {
-            self.tally.overdue(calls);
+    pub(super) fn overdue(&mut self, taken: Vec<Taken>, now: Tick) {
+        if !taken.is_empty() && self.state == CircuitState::Closed {
+            self.tally.overdue(taken);
             self.last_bad = now;
         }
     }
@@ -245,24 +268,15 @@ impl Phases {
         }
     }
 
-    fn record_slow(&mut self, took: Duration) {
-        let times = nanos(took) / nanos(self.policy.slow_threshold).max(1);
-        let class = times.max(1).ilog2() as usize;
-        self.slow[class.min(CLASSES - 1)] += 1;
-    }
-
     fn open(&mut self, reason: Reason, counts: Counts, now: Tick, asked: Option<Duration>) {
         self.trips = self.trips.saturating_add(1);
-        let mut wait = self.policy.wait(self.trips);
-        if self.policy.jitter != Ratio::ZERO {
-            wait = self.policy.jittered(wait, rand::random());
-        }
         self.asked = asked.unwrap_or_default();
-        wait = wait.max(self.asked.min(self.policy.max_retry_after));
+        let asked = self.asked.min(self.policy.max_retry_after);
+        let wait = self.policy.random_wait(self.trips).max(asked);
         self.until = now.saturating_add(wait);
         self.last_bad = self.until;
         self.enter(CircuitState::Open, reason, counts, now);
-        self.opened = self.told;
+        self.opened.clone_from(&self.told);
     }
 
     fn close(&mut self, reason: Reason, now: Tick) {
@@ -275,7 +289,9 @@ impl Phases {
     }
 
     fn enter(&mut self, to: CircuitState, reason: Reason, counts: Counts, now: Tick) {
-        self.told = Some(Transition {
+        self.changes += 1;
+        self.told = Some(Box::new(Transition {
+            number: self.changes,
             from: self.state,
             to,
             reason,
@@ -284,7 +300,7 @@ impl Phases {
             slow: counts.slow,
             wait: (to == CircuitState::Open).then(|| self.until.saturating_since(now)),
             key: self.key,
-        });
+        }));
         self.state = to;
         self.since = now;
         self.restart(now);
@@ -297,7 +313,7 @@ impl Phases {
         self.ramp = None;
         if self.state == CircuitState::Closed {
             self.bank = 1 - self.bank;
-            self.tally = Tally::new(&self.policy, now);
+            self.tally = Tally::new(&self.policy, now, self.key.is_none());
         }
     }
 
@@ -311,12 +327,8 @@ impl Phases {
         if self.state == CircuitState::Closed {
             self.restart(now);
         } else {
-            self.enter(
-                CircuitState::Closed,
-                Reason::Operator,
-                Counts::default(),
-                now,
-            );
+            let none = Counts::default();
+            self.enter(CircuitState::Closed, Reason::Operator, none, now);
         }
         self.trips = 0;
     }
@@ -358,12 +370,12 @@ impl Phases {
     /// Whether nothing is lost if it is forgotten at `now`: it is closed and
     /// remembers nothing bad, or nothing bad has happened for a long time.
     pub(super) fn is_idle(&self, now: Tick) -> bool {
-        let forgotten = self.last_bad.saturating_add(self.policy.max_open_wait) <= now;
-        let clean = self.tally.is_clean() && self.ramp.is_none() && self.trips == 0;
+        let forgotten = self.last_bad.saturating_add(self.policy.memory()) <= now;
+        let clean = self.tally.is_clean(&self.policy) && self.ramp.is_none() && self.trips == 0;
         forgotten || (self.state == CircuitState::Closed && clean)
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self, now: Tick) -> Status {
         Status {
             state: self.state,
             since: self.since,
@@ -375,10 +387,10 @@ impl Phases {
             count: self.tally.count(),
             time: self.tally.time(),
             run: self.tally.run(),
-            probes: self.probes.under_way(),
+            probes: self.probes.under_way(now),
             probed: self.probes.counts,
             trips: self.trips,
-            opened: self.opened,
+            opened: self.opened.as_deref().copied(),
             slow: self.slow,
         }
     }

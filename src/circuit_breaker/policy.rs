@@ -124,9 +124,50 @@ impl Policy {
         Self::builder().failure_ratio(share).build()
     }
 
+    /// How it decides.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// From when on a call is slow: the unit of
+    /// [`Snapshot::slow_calls`](super::Snapshot::slow_calls).
+    #[must_use]
+    pub fn slow_threshold(&self) -> Duration {
+        self.slow_threshold
+    }
+
+    /// How long it stays open the first time, and at most by itself; before jitter.
+    #[must_use]
+    pub fn open_waits(&self) -> [Duration; 2] {
+        [self.open_wait, self.max_open_wait]
+    }
+
+    /// Probes at once.
+    #[must_use]
+    pub fn probes(&self) -> u32 {
+        self.probes
+    }
+
     /// Whether how long a call takes matters when it ends.
     pub(super) fn is_timed(&self) -> bool {
         self.kind == Kind::States && self.slow_ratio.is_some()
+    }
+
+    /// The count window, if it is looked at.
+    pub(super) fn counted_calls(&self) -> Option<u32> {
+        self.count_window.filter(|_| self.kind == Kind::States)
+    }
+
+    /// The time window, if single calls are counted in it.
+    pub(super) fn counted_time(&self) -> Option<Duration> {
+        self.time_window.filter(|_| self.kind == Kind::States)
+    }
+
+    /// How long something bad is remembered of a key that nobody uses.
+    pub(super) fn memory(&self) -> Duration {
+        self.max_open_wait
+            .max(self.counted_time().unwrap_or_default())
     }
 
     /// How long it stays open the `trip`-th time in a row (from 1), before jitter:
@@ -137,9 +178,13 @@ impl Policy {
         Duration::from_nanos(wait).min(self.max_open_wait)
     }
 
-    /// Takes up to the share of `jitter` off a wait; `random` is in 0..1.
-    pub(super) fn jittered(&self, wait: Duration, random: f64) -> Duration {
-        let kept = 1.0 - self.jitter.fraction() * random.clamp(0.0, 1.0);
+    /// That wait, less up to the share of `jitter`.
+    pub(super) fn random_wait(&self, trip: u32) -> Duration {
+        let wait = self.wait(trip);
+        if self.jitter == Ratio::ZERO {
+            return wait;
+        }
+        let kept = 1.0 - self.jitter.fraction() * rand::random::<f64>();
         wait.mul_f64(kept).max(Duration::from_nanos(1))
     }
 
@@ -210,9 +255,7 @@ impl Policy {
         ratio: Option<Ratio>,
         minimum: u32,
     ) -> Result<(), PolicyError> {
-        // The kinds that refuse a share have no count window.
-        let count_window = self.count_window.filter(|_| self.kind == Kind::default());
-        match (count_window, self.time_window) {
+        match (self.counted_calls(), self.time_window) {
             (Some(window), None) if ratio.is_some() && minimum > window => Err(PolicyError::new(
                 field,
                 minimum,

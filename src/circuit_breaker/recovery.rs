@@ -30,8 +30,10 @@ impl Probes {
         self.counts = Counts::default();
     }
 
-    pub(super) fn under_way(&self) -> u64 {
-        self.places.len() as u64
+    /// Those that have their place at `now`.
+    pub(super) fn under_way(&self, now: Tick) -> u64 {
+        let held = |place: &&Place| now < place.lease;
+        self.places.iter().filter(held).count() as u64
     }
 
     /// When the first of them loses its place, if there is none left.

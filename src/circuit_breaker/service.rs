@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::circuit::Circuit;
 use super::future::CircuitBreakerFuture;
 use super::handle::Permit;
 use super::keys::Keys;
@@ -69,7 +70,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Nobody waits for a service that will not be called.
         let simple = self.state.is_simple(self.state.one.word());
-        if !simple && self.state.is_shut(None) {
+        if !simple && self.state.is_shut() {
             return Poll::Ready(Ok(()));
         }
         self.inner.poll_ready(cx)
@@ -109,13 +110,17 @@ impl<S, K, R, C> CircuitBreaker<S, K, R, C> {
         if let Some(rejection) = state.refusal(stamp.as_ref()) {
             return CircuitBreakerFuture::refused(rejection.into());
         }
+        let key = |keys: &Keys| state.id(keys, &self.key, &request);
+        let user = state.user(stamp.as_ref(), key);
+        let circuit: &Circuit = user.as_deref().unwrap_or(&state.one);
         // What will be refused anyway does not ask the service.
-        let shut = state.is_shut(stamp.as_ref());
+        let shut = stamp
+            .as_ref()
+            .is_some_and(|stamp| circuit.is_shut(|| stamp.now()));
         if !shut && let Err(error) = self.inner.check(not_ready) {
             return CircuitBreakerFuture::refused(error);
         }
-        let key = |keys: &Keys| state.id(keys, &self.key, &request);
-        match state.admit(stamp.as_ref(), key) {
+        match state.admit(user, stamp.as_ref()) {
             Ok(mut guard) => {
                 // It has just closed.
                 if shut && let Err(error) = self.inner.check(not_ready) {

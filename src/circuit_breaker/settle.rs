@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::circuit::{
-    CANCELLED, Circuit, DROPPED, FAILED, LATE, NEUTRAL, OUTSIDE, SUCCESS, SUCCESS_APART, Token,
+    CANCELLED, Circuit, FAILED, FORGIVEN, LATE, LOST, NEUTRAL, OUTSIDE, SUCCESS, SUCCESS_APART,
+    Token,
 };
-use super::ends::{End, EndKind};
+use super::ends::{End, EndKind, Settled};
 use super::word::Word;
 use crate::classify::{Failure, Outcome};
 use crate::clock::Tick;
@@ -20,7 +21,7 @@ impl Settle for Circuit {
         let word = self.word();
         let simple = matches!(outcome, Outcome::Success)
             && word.is_simple_end(token.ticket)
-            && token.place.is_none()
+            && token.entered().is_none()
             && self.quiet_until.load(Ordering::Relaxed) != 0;
         if simple {
             self.counters.add(SUCCESS + word.bank(), 1);
@@ -38,7 +39,7 @@ impl Circuit {
             && token.ticket.probe == 0
             && word.is_closed()
             && word.generation() == token.ticket.generation
-            && !overdue;
+            && overdue.is_none();
         if usual && self.is_quiet(word, token) {
             self.count(SUCCESS + word.bank());
         } else {
@@ -48,14 +49,13 @@ impl Circuit {
         self.common.core.tell_finished(outcome);
     }
 
-    /// Takes the call out of those under way, and says whether a sweep had done
-    /// that before.
+    /// Takes the call out of those under way; or tells its slice, if a sweep had
+    /// done that before.
     #[inline]
-    fn leave_place(&self, token: &Token) -> bool {
-        match (token.place, self.pending.get()) {
-            (Some(place), Some(pending)) => !pending.leave(place),
-            _ => false,
-        }
+    fn leave_place(&self, token: &Token) -> Option<u32> {
+        let place = token.entered()?;
+        let left = self.pending.get()?.leave(place);
+        (!left).then(|| place.slice())
     }
 
     /// A good end that was not slow, at a time when good ends decide nothing.
@@ -89,7 +89,7 @@ impl Circuit {
 
     #[cold]
     #[inline(never)]
-    fn settle_otherwise(&self, word: Word, token: &Token, outcome: Outcome, overdue: bool) {
+    fn settle_otherwise(&self, word: Word, token: &Token, outcome: Outcome, overdue: Option<u32>) {
         let now = self.now();
         let kind = match outcome {
             Outcome::Success => EndKind::Success,
@@ -104,35 +104,42 @@ impl Circuit {
             Outcome::Neutral => NEUTRAL,
             Outcome::Cancelled => CANCELLED,
         };
-        let says_nothing = matches!(kind, EndKind::Neutral) && token.ticket.probe == 0;
-        if word.is_share() || says_nothing || token.ticket.probe == OUTSIDE {
+        let slow = match outcome {
+            // It has not begun.
+            Outcome::Cancelled if token.place.is_none() => None,
+            _ => self.slow_by(word, &token, now),
+        };
+        let is_neutral = matches!(kind, EndKind::Neutral);
+        let current = word.generation() == token.ticket.generation;
+        let says_nothing = is_neutral
+            && token.ticket.probe == 0
+            && slow.is_none()
+            && overdue.filter(|_| current).is_none();
+        let is_evidence = !says_nothing || (word.is_share() && current);
+        if token.ticket.probe == OUTSIDE || !is_evidence {
             self.count(counted);
-            if matches!(
-                (outcome, kind),
-                (Outcome::Cancelled, EndKind::Failure { .. })
-            ) {
-                self.count(DROPPED);
-            }
             return;
         }
-        if word.generation() != token.ticket.generation {
+        if !current || word.is_share() {
             self.count(counted);
-            self.count(LATE);
+            match kind {
+                _ if !current => self.count(LATE),
+                EndKind::Neutral => self.counters.add(FORGIVEN, 1),
+                EndKind::Failure { .. } => self.counters.add(LOST, 1),
+                EndKind::Success => {}
+            }
             return;
         }
         let end = End {
             ticket: token.ticket,
             kind,
-            slow: match kind {
-                EndKind::Neutral => None,
-                _ => self.slow_by(word, token, now),
-            },
+            slow,
             overdue,
         };
-        let in_time = self.with(now, |phases| {
-            let in_time = phases.settle(end, now);
-            // A good end in the closed state is taken from its bank.
-            if in_time && phases.is_usual(&end) {
+        let settled = self.with(now, |phases| {
+            self.keeps_closed(phases, now);
+            let settled = phases.settle(end, now);
+            if settled == Settled::Usual {
                 self.count(SUCCESS + phases.bank());
                 phases.take_good(self.banks());
             } else {
@@ -143,16 +150,17 @@ impl Circuit {
                 _ => None,
             };
             self.decide(phases, now, retry_after);
-            in_time
+            settled
         });
-        if !in_time {
+        if settled == Settled::Late {
             self.count(LATE);
         }
     }
 
     /// What counts for a call that its caller dropped.
     fn dropped(&self, word: Word, token: &Token, now: Tick) -> EndKind {
-        match word.drop_fails() || (word.judges_by_age() && self.age(token, now).is_some()) {
+        let old = || token.place.is_some() && self.age(token, now).is_some();
+        match word.drop_fails() || (word.judges_by_age() && old()) {
             true => EndKind::Failure { retry_after: None },
             false => EndKind::Neutral,
         }

@@ -27,13 +27,16 @@ pub struct Snapshot {
     pub mode: Mode,
     /// For how long it has been in this state.
     pub since: Duration,
-    /// When the next probe passes: zero if that is now, `None` if it is closed.
+    /// When the next probe passes at the latest: zero if that is now, `None` if it
+    /// is closed.
     pub next_probe: Option<Duration>,
     /// It has closed, and lets only a share of the calls through yet.
     pub ramping: bool,
     /// The calls of the count window, if there is one.
     pub count_window: Option<Counts>,
-    /// The calls of the time window, if there is one.
+    /// The calls of the time window, if there is one. Of a kind that refuses a
+    /// share, what the share is calculated from: calls that ended, or for the
+    /// client throttle requests; and as failures those without success.
     pub time_window: Option<Counts>,
     /// Failures since the last success.
     pub consecutive: u64,
@@ -118,7 +121,7 @@ pub(super) fn of_circuit(circuit: &Circuit) -> Snapshot {
         next_probe: status.next_probe.map(|at| at.saturating_since(now)),
         ramping: status.ramping,
         count_window: status.count,
-        time_window: status.time,
+        time_window: status.time.or_else(|| circuit.share_window()),
         consecutive: status.run,
         probes: status.probes,
         probed: status.probed,

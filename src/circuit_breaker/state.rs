@@ -7,7 +7,7 @@ use super::circuit::{
     ADMITTED, BYPASSED, CANCELLED, CLOSED, Circuit, Counts, FAILED, LATE, LEFT_CLOSED, NEUTRAL,
     REJECTED, TRIPS, succeeded,
 };
-use super::keys::Keys;
+use super::keys::{Keys, User};
 use super::mode::Mode;
 use super::policy::Policy;
 use super::snapshot::{Snapshot, of_circuit};
@@ -62,6 +62,11 @@ impl Common {
         self.version.load(Ordering::Acquire)
     }
 
+    /// A policy was replaced.
+    pub(super) fn renew(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
     #[inline]
     pub(super) fn mode(&self) -> Mode {
         Mode::from_word(self.core.order_word())
@@ -94,7 +99,7 @@ impl State {
         let now = core.clock().now();
         let common = Arc::new(Common::new(core, policy, keyed));
         let state = Arc::new(Self {
-            one: Shared::from_arc(Arc::new(Circuit::new(&common, policy, None, now))),
+            one: Shared::from_arc(Arc::new(Circuit::new(&common, || policy, None, now))),
             keys: keyed.then(|| Box::new(Keys::new(policy.max_keys))),
             common,
         });
@@ -124,41 +129,52 @@ impl State {
         self.one.refusal(now)
     }
 
-    /// Every request is refused, whatever its key; without a time, as far as one
-    /// can tell.
+    /// Every request is refused now, whatever its key.
     #[inline]
-    pub(super) fn is_shut(&self, stamp: Option<&Stamp>) -> bool {
+    pub(super) fn is_shut(&self) -> bool {
         let open = !self.one.word().is_closed() || self.core.is_overruled();
-        open && self.refuses_all(stamp)
+        open && self.refuses_all()
     }
 
     #[cold]
-    fn refuses_all(&self, stamp: Option<&Stamp>) -> bool {
-        match (&self.keys, stamp) {
-            (Some(_), _) => self.mode() == Mode::ForcedOpen,
-            (None, Some(stamp)) => self.one.is_shut(stamp.now()),
-            (None, None) => self.one.seems_shut(),
+    fn refuses_all(&self) -> bool {
+        match &self.keys {
+            Some(_) => self.mode() == Mode::ForcedOpen,
+            None => self.one.is_shut(|| self.core.clock().now()),
         }
     }
 
-    /// One more call.
+    /// Whose turn it is: the circuit of the key, if there are keys. Who has no key,
+    /// or one that is too long, shares the common circuit.
     #[inline]
-    pub(super) fn admit(
+    pub(super) fn user(
         &self,
         stamp: Option<&Stamp>,
         key: impl FnOnce(&Keys) -> Result<KeyId, NoKey>,
+    ) -> Option<User> {
+        let keys = self.keys.as_ref()?;
+        let (key, stamp) = key(keys).ok().zip(stamp)?;
+        keys.user(&self.common, key, stamp.now())
+    }
+
+    /// One more call through the circuit of its user, or the common one.
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        user: Option<User>,
+        stamp: Option<&Stamp>,
     ) -> Result<Guard<Circuit>, Rejection> {
         let now = stamp.map(Stamp::now);
-        if let Some(keys) = &self.keys {
-            // Who has no key, or one that is too long, shares the common circuit.
-            if let Some((key, now)) = key(keys).ok().zip(now)
-                && let Some(user) = keys.user(&self.common, key, now)
-            {
-                return user.admit(now);
-            }
+        if let Some(user) = user {
+            return user.admit(now);
         }
         let token = self.one.admit(self.one.word(), now)?;
         Ok(Guard::new(&self.one, token))
+    }
+
+    /// All circuits of keys.
+    pub(super) fn users(&self) -> Vec<User> {
+        self.keys.as_ref().map_or_else(Vec::new, |keys| keys.all())
     }
 
     /// The id of a request's key.
@@ -181,9 +197,9 @@ impl State {
             let mut slot = self.common.policy.lock();
             let max_keys = slot.max_keys;
             *slot = Policy { max_keys, ..policy };
-            self.common.version.fetch_add(1, Ordering::AcqRel);
+            self.common.renew();
         }
-        self.one.update(self.policy());
+        self.one.follow(|| self.policy());
         self.core.tell(Event::Updated);
     }
 
@@ -231,7 +247,7 @@ pub(super) fn with_counts(snapshot: Snapshot, counts: &Counts) -> Snapshot {
 impl Inspect for State {
     fn report(&self) -> Report {
         let s = self.snapshot();
-        self.core.report([
+        let mut report = self.core.report([
             ("state", s.state.label().into()),
             ("mode", s.mode.label().into()),
             ("calls", s.window().calls.into()),
@@ -255,6 +271,17 @@ impl Inspect for State {
             ("max_keys", s.max_keys.into()),
             ("keys_evicted", s.keys_evicted.into()),
             ("keys_overflowed", s.keys_overflowed.into()),
-        ])
+        ]);
+        // Orders that other layers do not know.
+        if matches!(s.mode, Mode::ForcedClosed | Mode::Disabled) {
+            let order = report
+                .values
+                .iter_mut()
+                .find(|(name, _)| *name == "override");
+            order
+                .into_iter()
+                .for_each(|(_, order)| *order = s.mode.label().into());
+        }
+        report
     }
 }

@@ -1,10 +1,12 @@
 //! What a closed circuit has counted, and whether that opens it.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::policy::{Policy, Recent};
 use crate::clock::Tick;
 use crate::event::Reason;
+use crate::kernel::pending::Taken;
 use crate::kernel::window::{Bad, CountWindow, Counts, TimeWindow};
 use crate::policy::Ratio;
 
@@ -19,21 +21,44 @@ pub(super) struct Tally {
     run: u64,
     /// Calls since the beginning.
     total: u64,
-    /// The numbers of the latest failures, for [`Recent`].
+    /// The numbers of the latest calls that failed, for [`Recent`].
     latest: VecDeque<u64>,
+    /// Calls that were counted as slow and have not ended.
+    overdue: Vec<Overdue>,
 }
 
+/// Calls of one slice that a sweep has counted as slow.
+#[derive(Debug, Clone, Copy)]
+struct Overdue {
+    slice: u32,
+    calls: u64,
+    /// That of the last of them; each that ends takes one.
+    number: u64,
+    /// The end of their slot in the time window.
+    at: Option<Tick>,
+}
+
+const SLOW: Bad = Bad {
+    failed: false,
+    slow: true,
+};
+
 impl Tally {
-    pub(super) fn new(policy: &Policy, now: Tick) -> Self {
-        let latest = policy.recent.map_or(0, |recent| recent.failures as usize);
+    /// Nothing yet. A `spacious` one has room for all it may have to remember,
+    /// another makes it when it is needed.
+    pub(super) fn new(policy: &Policy, now: Tick, spacious: bool) -> Self {
+        let room = |most: u32| if spacious { most as usize } else { 0 };
+        let latest = policy.recent.map_or(0, |recent| room(recent.failures));
+        let count_window = policy.counted_calls();
         Self {
-            count: policy.count_window.map(CountWindow::new),
+            count: count_window.map(|size| CountWindow::new(size, 0, room(size))),
             time: policy
-                .time_window
+                .counted_time()
                 .map(|span| TimeWindow::new(span, SLOTS, now)),
             run: 0,
             total: 0,
             latest: VecDeque::with_capacity(latest),
+            overdue: Vec::new(),
         }
     }
 
@@ -57,56 +82,106 @@ impl Tally {
         }
     }
 
-    /// A bad end. `again`: of a call that was counted as slow before.
-    pub(super) fn bad(&mut self, bad: Bad, again: bool, policy: &Policy) {
-        self.total = self.total.saturating_add(u64::from(!again));
-        self.enter(bad, again);
-        if !bad.failed {
-            self.run = 0;
-            return;
-        }
-        self.run += 1;
-        if let Some(Recent { failures, .. }) = policy.recent {
-            while self.latest.len() >= failures as usize {
-                self.latest.pop_front();
-            }
-            self.latest.push_back(self.total);
+    /// A bad end of a call that was not counted before.
+    pub(super) fn bad(&mut self, bad: Bad, policy: &Policy) {
+        self.enter(bad);
+        match bad.failed {
+            true => self.failed(self.total, policy),
+            false => self.run = 0,
         }
     }
 
-    /// The good end of a call that was counted as slow before.
-    pub(super) fn ended_well(&mut self) {
-        self.run = 0;
+    /// A call that was slow, and says nothing else.
+    pub(super) fn slow(&mut self) {
+        self.enter(SLOW);
+    }
+
+    fn enter(&mut self, bad: Bad) {
+        self.total = self.total.saturating_add(1);
+        if let Some(count) = &mut self.count {
+            count.bad(bad);
+        }
+        if let Some(time) = &mut self.time {
+            time.add(Counts::bad(bad));
+        }
+    }
+
+    /// The call of this number has failed.
+    fn failed(&mut self, number: u64, policy: &Policy) {
+        self.run += 1;
+        let Some(Recent { failures, .. }) = policy.recent else {
+            return;
+        };
+        let at = self.latest.partition_point(|other| *other <= number);
+        self.latest.insert(at, number);
+        while self.latest.len() > failures as usize {
+            self.latest.pop_front();
+        }
+    }
+
+    /// The end of a call that a sweep has taken; `false` if it was not counted as
+    /// slow then. One call is one entry: if it failed, its entry says so from now
+    /// on, as long as there is one.
+    pub(super) fn ended(&mut self, slice: u32, failed: Option<bool>, policy: &Policy) -> bool {
+        let mine = |entry: &Overdue| entry.slice == slice;
+        let Some(at) = self.overdue.iter().rposition(mine) else {
+            return false;
+        };
+        let Overdue {
+            number, at: slot, ..
+        } = self.overdue[at];
+        self.overdue[at].number -= 1;
+        self.overdue[at].calls -= 1;
+        if self.overdue[at].calls == 0 {
+            self.overdue.remove(at);
+        }
+        match failed {
+            None => {}
+            Some(false) => self.run = 0,
+            Some(true) => {
+                if let Some(count) = &mut self.count {
+                    count.amend(number);
+                }
+                if let Some((time, slot)) = self.time.as_mut().zip(slot) {
+                    time.add_at(
+                        slot,
+                        Counts {
+                            failures: 1,
+                            ..Counts::default()
+                        },
+                    );
+                }
+                self.failed(number, policy);
+            }
+        }
+        true
     }
 
     /// Calls that are too slow and have not ended.
-    pub(super) fn overdue(&mut self, calls: u64) {
-        self.total = self.total.saturating_add(calls);
-        let slow = Bad {
-            failed: false,
-            slow: true,
-        };
-        if let Some(time) = &mut self.time {
-            time.add(Counts {
+    pub(super) fn overdue(&mut self, mut taken: Vec<Taken>) {
+        taken.sort_by_key(|taken| Reverse(taken.age));
+        for Taken { calls, slice, .. } in taken {
+            self.total = self.total.saturating_add(calls);
+            if let Some(time) = &mut self.time {
+                let slow = Counts {
+                    calls,
+                    slow: calls,
+                    failures: 0,
+                };
+                time.add(slow);
+            }
+            if let Some(count) = &mut self.count {
+                // More of them than the window holds leave only themselves in it.
+                let last = calls.min(count.size());
+                count.good(calls - last);
+                (0..last).for_each(|_| count.bad(SLOW));
+            }
+            self.overdue.push(Overdue {
+                slice,
                 calls,
-                slow: calls,
-                failures: 0,
+                number: self.total,
+                at: self.time.as_ref().map(TimeWindow::latest),
             });
-        }
-        if let Some(count) = &mut self.count {
-            // More of them than the window holds leave only themselves in it.
-            let last = calls.min(count.size());
-            count.good(calls - last);
-            (0..last).for_each(|_| count.bad(slow, false));
-        }
-    }
-
-    fn enter(&mut self, bad: Bad, again: bool) {
-        if let Some(count) = &mut self.count {
-            count.bad(bad, again);
-        }
-        if let Some(time) = &mut self.time {
-            time.add(Counts::bad(bad, again));
         }
     }
 
@@ -187,8 +262,11 @@ impl Tally {
     }
 
     /// Whether nothing bad is remembered.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(super) fn is_clean(&self, policy: &Policy) -> bool {
+        let of = policy.recent.map_or(0, |recent| recent.of.into());
+        let recently = |number: &u64| self.total.saturating_sub(*number) < of;
         self.run == 0
+            && !self.latest.back().is_some_and(recently)
             && self
                 .windows()
                 .all(|counts| counts.failures + counts.slow == 0)
@@ -196,13 +274,26 @@ impl Tally {
 
     /// Follows a policy, and keeps what still applies.
     pub(super) fn update(&mut self, policy: &Policy, now: Tick) {
-        match (&mut self.count, policy.count_window) {
+        match (&mut self.count, policy.counted_calls()) {
             (Some(count), Some(size)) => count.resize(size),
-            (count, size) => *count = size.map(CountWindow::new),
+            (count, size) => {
+                *count = size.map(|size| CountWindow::new(size, self.total, 0));
+            }
         }
-        match (&mut self.time, policy.time_window) {
-            (Some(time), Some(span)) => time.resize(span, SLOTS),
-            (time, span) => *time = span.map(|span| TimeWindow::new(span, SLOTS, now)),
+        match (&mut self.time, policy.counted_time()) {
+            (Some(time), Some(span)) => {
+                for entry in &mut self.overdue {
+                    entry.at = entry.at.filter(|at| time.covers(*at));
+                }
+                time.resize(span, SLOTS, now);
+                for entry in &mut self.overdue {
+                    entry.at = entry.at.map(|at| time.latest_at(at.min(now)));
+                }
+            }
+            (time, span) => {
+                *time = span.map(|span| TimeWindow::new(span, SLOTS, now));
+                self.overdue.iter_mut().for_each(|entry| entry.at = None);
+            }
         }
         let latest = policy.recent.map_or(0, |recent| recent.failures as usize);
         while self.latest.len() > latest {

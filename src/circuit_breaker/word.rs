@@ -3,9 +3,11 @@
 use super::ends::Ticket;
 use super::phases::Phases;
 use super::policy::{Dropped, Kind};
+use crate::clock::Tick;
 use crate::event::CircuitState;
 
 const STATE: u64 = 0b11;
+const OPEN: u64 = 1;
 const RAMP: u64 = 1 << 2;
 const SHARE: u64 = 1 << 3;
 const BANK: u64 = 1 << 4;
@@ -27,7 +29,7 @@ impl Word {
         let policy = &phases.policy;
         let state = match phases.state() {
             CircuitState::Closed => 0,
-            CircuitState::Open => 1,
+            CircuitState::Open => OPEN,
             CircuitState::HalfOpen => 2,
         };
         let timed = policy.is_timed();
@@ -74,6 +76,11 @@ impl Word {
         self.0 & STATE == 0
     }
 
+    #[inline]
+    pub(super) fn is_open(self) -> bool {
+        self.0 & STATE == OPEN
+    }
+
     /// Refuses a share of the requests.
     #[inline]
     pub(super) fn is_share(self) -> bool {
@@ -95,6 +102,12 @@ impl Word {
     #[inline]
     pub(super) fn is_timed(self) -> bool {
         self.0 & TIMED != 0
+    }
+
+    /// When a call that comes `now` began, if that matters; else the end of time.
+    #[inline]
+    pub(super) fn start(self, now: Option<Tick>) -> Tick {
+        now.filter(|_| self.is_timed()).unwrap_or(Tick::MAX)
     }
 
     /// When a call ends matters.

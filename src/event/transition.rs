@@ -77,6 +77,10 @@ impl Reason {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Transition {
+    /// Which change of this circuit it is, counted from 1. Two threads that change
+    /// a circuit shortly after each other may tell of it in either order: the
+    /// numbers say what came first.
+    pub number: u64,
     /// The state before.
     pub from: CircuitState,
     /// The state from now on.

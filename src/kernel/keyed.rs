@@ -164,6 +164,15 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
         self.map.peek(key, f)
     }
 
+    /// Runs `f` on every state, under the locks of their shards: it must be short,
+    /// and must not come back to this `Keyed`.
+    pub fn each(&self, mut f: impl FnMut(&V)) {
+        for shard in &self.shards {
+            let ring = shard.0.lock();
+            ring.entries.iter().for_each(|entry| f(&entry.value));
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn with_locked<R>(

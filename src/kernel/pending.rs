@@ -40,6 +40,21 @@ pub struct Place {
     slice: u32,
 }
 
+impl Place {
+    /// Of a call that is under way and was not entered.
+    pub const NOWHERE: Self = Self {
+        stripe: NonZeroU16::MAX,
+        index: 0,
+        slice: 0,
+    };
+
+    /// Which calls it belongs to: those that began at about the same time.
+    #[must_use]
+    pub fn slice(self) -> u32 {
+        self.slice
+    }
+}
+
 /// The width of a slice, for a limit in nanoseconds.
 #[must_use]
 pub fn width(limit: u64) -> u64 {
@@ -121,29 +136,43 @@ impl Pending {
     }
 
     /// Takes all calls whose whole slice began at least `limit` before `now`, and
-    /// says how many there were.
-    #[must_use]
-    pub fn sweep(&self, now: Tick, limit: u64) -> u64 {
-        self.take_where(|tag, index| is_old(tag, index, now.as_nanos(), limit))
+    /// tells which they were, in any order.
+    pub fn sweep(&self, now: Tick, limit: u64, taken: impl FnMut(Taken)) {
+        self.take_where(|tag, index| age(tag, index, now.as_nanos(), limit), taken);
     }
 
     /// Takes all calls there are.
     pub fn clear(&self) {
-        self.take_where(|_, _| true);
+        self.take_where(|_, _| Some(0), |_| {});
     }
 
-    fn take_where(&self, old: impl Fn(u64, usize) -> bool) -> u64 {
-        let mut taken = 0;
+    fn take_where(&self, old: impl Fn(u64, usize) -> Option<u64>, mut taken: impl FnMut(Taken)) {
         for stripe in &self.stripes {
             for (index, place) in stripe.0.iter().enumerate() {
                 let word = place.load(Ordering::Acquire);
-                if word & COUNT > 0 && old(tag_of(word), index) {
-                    taken += take(place, tag_of(word));
+                if word & COUNT > 0
+                    && let Some(age) = old(tag_of(word), index)
+                {
+                    let calls = take(place, tag_of(word));
+                    let slice = low(tag_of(word));
+                    if calls > 0 {
+                        taken(Taken { calls, slice, age });
+                    }
                 }
             }
         }
-        taken
     }
+}
+
+/// Calls that a sweep has taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// How many.
+    pub calls: u64,
+    /// The same as [`Place::slice`].
+    pub slice: u32,
+    /// The older, the larger.
+    pub age: u64,
 }
 
 /// Empties a place, unless it has changed hands.
@@ -155,18 +184,19 @@ fn take(place: &AtomicU64, tag: u64) -> u64 {
     }
 }
 
-/// Whether the slice in this place ended at least `limit` before `now`.
-fn is_old(kept: u64, index: usize, now: u64, limit: u64) -> bool {
+/// How old the slice in this place is, if it ended at least `limit` before `now`.
+fn age(kept: u64, index: usize, now: u64, limit: u64) -> Option<u64> {
     let (width, places) = (width(limit), PLACES as u64);
     let current = now / width;
     // The latest slice that has this place.
     let back = (current % places + places - index as u64) % places;
     let latest = current.saturating_sub(back);
-    let ahead = tag(latest, 0).wrapping_sub(kept & !EPOCHS);
-    match (ahead << (64 - TAG_BITS)).cast_signed() {
+    let ahead = tag(latest, 0).wrapping_sub(kept & !EPOCHS) & ((1 << TAG_BITS) - 1);
+    let old = match (ahead << (64 - TAG_BITS)).cast_signed() {
         // Of a clock that has gone back.
         ..0 => false,
         0 => (latest + 1).saturating_mul(width).saturating_add(limit) <= now,
         1.. => true,
-    }
+    };
+    old.then_some(back + (ahead >> EPOCHS.count_ones()))
 }

@@ -39,11 +39,11 @@ impl Counts {
         }
     }
 
-    /// A bad call; `again`: of a call that has been counted already.
+    /// A bad call.
     #[must_use]
-    pub(crate) fn bad(bad: Bad, again: bool) -> Self {
+    pub(crate) fn bad(bad: Bad) -> Self {
         Self {
-            calls: u64::from(!again),
+            calls: 1,
             failures: bad.failed.into(),
             slow: bad.slow.into(),
         }
@@ -95,19 +95,24 @@ where
 pub struct CountWindow {
     size: u64,
     total: u64,
+    /// The calls up to this number are unknown.
+    before: u64,
     bads: VecDeque<(u64, Bad)>,
     failures: u64,
     slow: u64,
 }
 
 impl CountWindow {
-    /// No calls yet.
+    /// Nothing is known of the `total` calls until now. It has `room` for so many
+    /// bad ones, and makes more when it needs it.
     #[must_use]
-    pub fn new(size: u32) -> Self {
+    pub fn new(size: u32, total: u64, room: usize) -> Self {
+        let size = size.max(1);
         Self {
-            size: size.max(1).into(),
-            total: 0,
-            bads: VecDeque::with_capacity(size.max(1) as usize),
+            size: size.into(),
+            total,
+            before: total,
+            bads: VecDeque::with_capacity(room.min(size as usize)),
             failures: 0,
             slow: 0,
         }
@@ -116,30 +121,34 @@ impl CountWindow {
     /// So many calls without fault.
     pub fn good(&mut self, calls: u64) {
         self.total = self.total.saturating_add(calls);
-        let past = self.total.saturating_sub(self.size);
-        while self.bads.front().is_some_and(|&(number, _)| number <= past) {
-            self.forget_oldest();
-        }
+        self.forget();
     }
 
-    /// A call with a fault, or one more fault of a call counted before
-    /// (`again`).
-    pub fn bad(&mut self, bad: Bad, again: bool) {
-        self.good(u64::from(!again));
-        if self.total == 0 {
-            // The call was counted in another window.
-            return;
-        }
-        if self.bads.len() as u64 >= self.size {
-            self.forget_oldest();
-        }
+    /// A call with a fault.
+    pub fn bad(&mut self, bad: Bad) {
+        self.good(1);
         self.failures += u64::from(bad.failed);
         self.slow += u64::from(bad.slow);
         self.bads.push_back((self.total, bad));
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((_, bad)) = self.bads.pop_front() {
+    /// The bad call of this number has failed, too.
+    pub fn amend(&mut self, number: u64) {
+        let found = self
+            .bads
+            .binary_search_by_key(&number, |(number, _)| *number);
+        if let Some((_, bad)) = found.ok().and_then(|at| self.bads.get_mut(at)) {
+            self.failures += u64::from(!bad.failed);
+            bad.failed = true;
+        }
+    }
+
+    fn forget(&mut self) {
+        let past = self.total.saturating_sub(self.size);
+        while let Some(&(number, bad)) = self.bads.front()
+            && number <= past
+        {
+            self.bads.pop_front();
             self.failures -= u64::from(bad.failed);
             self.slow -= u64::from(bad.slow);
         }
@@ -155,28 +164,18 @@ impl CountWindow {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
-            calls: self.total.min(self.size),
+            calls: (self.total - self.before).min(self.size),
             failures: self.failures,
             slow: self.slow,
         }
     }
 
-    /// Another size: what is known of the last calls is kept.
+    /// Another size: what is known of the last calls is kept, and no more is known
+    /// than before.
     pub fn resize(&mut self, size: u32) {
-        let known = self.total.min(self.size);
-        let mut resized = Self::new(size);
-        let mut bads = std::mem::take(&mut self.bads);
-        // Numbers begin anew, so that calls that were forgotten stay unknown.
-        let shift = self.total - known;
-        let mut told = 0;
-        for (number, bad) in bads.drain(..) {
-            let number = number.saturating_sub(shift);
-            resized.good(number.saturating_sub(told));
-            told = told.max(number);
-            resized.bad(bad, true);
-        }
-        resized.good(known.saturating_sub(told));
-        *self = resized;
+        self.before = self.total - self.counts().calls;
+        self.size = size.max(1).into();
+        self.forget();
     }
 }
 
@@ -242,7 +241,28 @@ impl<T: Sum> TimeWindow<T> {
 
     /// Counts in the current slot.
     pub fn add(&mut self, counts: T) {
-        self.slot(self.current).add(counts);
+        self.add_to(self.current, counts);
+    }
+
+    /// Counts in the slot of another time, if it is in the window yet.
+    pub fn add_at(&mut self, at: Tick, counts: T) {
+        if self.covers(at) {
+            self.add_to(at.as_nanos() / self.width, counts);
+        }
+    }
+
+    /// Whether the slot of this time is in the window.
+    #[must_use]
+    pub fn covers(&self, at: Tick) -> bool {
+        (self.oldest()..=self.current).contains(&(at.as_nanos() / self.width))
+    }
+
+    fn oldest(&self) -> u64 {
+        self.current.saturating_sub(self.slots.len() as u64 - 1)
+    }
+
+    fn add_to(&mut self, number: u64, counts: T) {
+        self.slot(number).add(counts);
         self.sum.add(counts);
     }
 
@@ -252,15 +272,29 @@ impl<T: Sum> TimeWindow<T> {
         self.sum
     }
 
-    /// Another span: what it still covers is kept, at most a slot too long.
-    pub fn resize(&mut self, span: Duration, slots: usize) {
-        let (width, current) = (self.width, self.current);
-        let end =
-            |number: u64| Tick::from_nanos(number.saturating_add(1).saturating_mul(width) - 1);
-        let oldest = current.saturating_sub(self.slots.len() as u64 - 1);
-        let mut resized = Self::new(span, slots, end(oldest));
-        for number in oldest..=current {
-            resized.advance(end(number));
+    /// The last moment of the current slot.
+    #[must_use]
+    pub fn latest(&self) -> Tick {
+        self.last_of(self.current)
+    }
+
+    /// The last moment of the slot that this time is in.
+    #[must_use]
+    pub fn latest_at(&self, at: Tick) -> Tick {
+        self.last_of(at.as_nanos() / self.width)
+    }
+
+    fn last_of(&self, number: u64) -> Tick {
+        Tick::from_nanos(number.saturating_add(1).saturating_mul(self.width) - 1)
+    }
+
+    /// Another span from `now` on: what it still covers is kept, at most a slot too
+    /// long.
+    pub fn resize(&mut self, span: Duration, slots: usize, now: Tick) {
+        let oldest = self.oldest();
+        let mut resized = Self::new(span, slots, self.last_of(oldest).min(now));
+        for number in oldest..=self.current {
+            resized.advance(self.last_of(number).min(now));
             resized.add(*self.slot(number));
         }
         *self = resized;

@@ -6,67 +6,83 @@ use tower_keep::circuit_breaker::CircuitState;
 
 use crate::reference::{Nanos, Reference};
 
-/// Something that was counted.
+/// A call that was counted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) number: u64,
-    pub(crate) slot: u64,
-    pub(crate) call: bool,
+    /// Unless it is in no time window.
+    pub(crate) slot: Option<u64>,
     pub(crate) failed: bool,
     pub(crate) slow: bool,
+    /// When it began, if it has not ended. Calls that began in the same sixteenth
+    /// of a threshold are not told apart.
+    pub(crate) open: Option<u64>,
 }
 
 /// Calls, failures, slow calls.
 pub(crate) type Figures = (u64, u64, u64);
 
+fn figures<'a>(entries: impl Iterator<Item = &'a Entry>) -> Figures {
+    entries.fold((0, 0, 0), |(calls, failed, slow), entry| {
+        let (fails, slows) = (u64::from(entry.failed), u64::from(entry.slow));
+        (calls + 1, failed + fails, slow + slows)
+    })
+}
+
 impl Reference {
     pub(crate) fn count_figures(&self) -> Option<Figures> {
-        let size = self.rules.count_window?;
-        let past = self.total.saturating_sub(size);
-        let bad = |entry: &&Entry| entry.failed || entry.slow;
-        let bads: Vec<_> = self.entries.iter().filter(bad).collect();
-        let latest = bads.len().saturating_sub(usize::try_from(size).unwrap());
-        let within = bads[latest..].iter().filter(|entry| entry.number > past);
-        let (mut failures, mut slow) = (0, 0);
-        for entry in within {
-            failures += u64::from(entry.failed);
-            slow += u64::from(entry.slow);
-        }
-        Some((self.total.min(size), failures, slow))
+        let past = self.total.saturating_sub(self.rules.count_window?);
+        let past = past.max(self.before);
+        Some(figures(
+            self.entries.iter().filter(|entry| entry.number > past),
+        ))
     }
 
     pub(crate) fn time_figures(&self) -> Option<Figures> {
         self.rules.time_window?;
-        let mut figures = (0, 0, 0);
-        for entry in &self.entries {
-            if entry.slot + 10 > self.slot {
-                figures.0 += u64::from(entry.call);
-                figures.1 += u64::from(entry.failed);
-                figures.2 += u64::from(entry.slow);
-            }
-        }
-        Some(figures)
+        let lately = |entry: &&Entry| entry.slot.is_some_and(|slot| slot + 10 > self.slot);
+        Some(figures(self.entries.iter().filter(lately)))
     }
 
-    pub(crate) fn add(&mut self, call: bool, failed: bool, slow: bool) {
-        self.total += u64::from(call);
-        self.numbered += u64::from(call);
+    /// One more call, that has ended or is still `open`.
+    pub(crate) fn add(&mut self, failed: bool, slow: bool, open: Option<u64>) {
+        self.total += 1;
         self.entries.push(Entry {
             number: self.total,
-            slot: self.slot,
-            call,
+            slot: self.rules.time_window.map(|_| self.slot),
             failed,
             slow,
+            open,
         });
         if failed {
-            self.run += 1;
-            self.failures.push(self.numbered);
+            self.failed(self.total);
         }
         if self.entries.len() > 400 {
             let (past, slot) = (self.total.saturating_sub(300), self.slot);
+            let lately = |number: Option<u64>| number.is_some_and(|number| number + 10 > slot);
             self.entries
-                .retain(|entry| entry.number > past || entry.slot + 10 > slot);
+                .retain(|entry| entry.number > past || lately(entry.slot) || entry.open.is_some());
         }
+    }
+
+    fn failed(&mut self, number: u64) {
+        self.run += 1;
+        self.failures.push(number);
+        self.failures.sort_unstable();
+    }
+
+    /// The end of a call that was counted before; `false` if none was.
+    pub(crate) fn amend(&mut self, slice: u64, failed: Option<bool>) -> bool {
+        let mine = |entry: &Entry| entry.open == Some(slice);
+        let Some(at) = self.entries.iter().rposition(mine) else {
+            return false;
+        };
+        self.entries[at].open = None;
+        if failed == Some(true) {
+            self.entries[at].failed = true;
+            self.failed(self.entries[at].number);
+        }
+        true
     }
 
     pub(crate) fn trips_now(&self) -> bool {
@@ -81,7 +97,7 @@ impl Reference {
         });
         let by_run = rules.consecutive.is_some_and(|most| self.run >= most);
         let by_recent = rules.recent.is_some_and(|(failures, of)| {
-            let past = self.numbered.saturating_sub(of);
+            let past = self.total.saturating_sub(of);
             let lately = self.failures.iter().filter(|number| **number > past);
             lately.count() as u64 >= failures
         });
@@ -102,8 +118,23 @@ impl Reference {
         }
     }
 
-    pub(crate) fn probes(&self) -> u64 {
-        self.probes.len() as u64
+    /// Whether the probes went badly, and whether there were enough.
+    pub(crate) fn verdict(&self) -> (bool, bool) {
+        let failures = self.probed.iter().filter(|probe| probe.0).count() as u64;
+        let slows = self.probed.iter().filter(|probe| probe.1).count() as u64;
+        let calls = self.probed.len() as u64;
+        match self.rules.close_after {
+            Ok(successes) => (failures + slows > 0, calls >= successes),
+            Err(of) => {
+                let ratio = self.rules.failure_ratio.unwrap_or(50);
+                let slower = self.rules.slow_ratio.is_some_and(|r| slows * 100 >= r * of);
+                (failures * 100 >= ratio * of || slower, calls >= of)
+            }
+        }
+    }
+
+    pub(crate) fn probes(&self, now: Nanos) -> u64 {
+        self.probes.iter().filter(|(_, lease)| now < *lease).count() as u64
     }
 }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tower_keep::circuit_breaker::{
-    CircuitBreakerLayer, CloseAfter, Counts, Dropped, Handle, Mode, Permit, Policy,
+    CircuitBreakerLayer, CircuitState, CloseAfter, Counts, Dropped, Handle, Mode, Permit, Policy,
+    Snapshot,
 };
 use tower_keep::classify::{Failure, Outcome};
 use tower_keep::event::{Event, Source};
+use tower_keep::key::{self, Key};
 use tower_keep::test_util::ManualClock;
 use tower_keep::{Ratio, Setup};
 
@@ -16,17 +18,21 @@ use crate::reference::{Call, End, Reference, Rules};
 
 const MS: u64 = 1_000_000;
 
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % end.max(1)
     }
 
-    fn between(&mut self, from: u64, to: u64) -> u64 {
+    pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 
@@ -35,14 +41,15 @@ impl Random {
     }
 }
 
-fn rules(random: &mut Random) -> Rules {
+/// Slow calls matter to some of them, now and then.
+fn rules(random: &mut Random, slow: bool) -> Rules {
     let count_window = random.maybe(60, |r| r.between(1, 24));
     let most = count_window.unwrap_or(24);
     let wait = random.between(1, 50) * MS;
     let mut rules = Rules {
         failure_ratio: random.maybe(60, |r| r.between(1, 100)),
         minimum: random.between(1, most),
-        slow_ratio: random.maybe(40, |r| r.between(1, 100)),
+        slow_ratio: random.maybe(if slow { 75 } else { 0 }, |r| r.between(1, 100)),
         slow_minimum: random.between(1, most),
         threshold: random.between(1, 3000) * 10_000,
         consecutive: random.maybe(30, |r| r.between(1, 6)),
@@ -125,31 +132,58 @@ struct Life {
     random: Random,
     clock: ManualClock,
     handle: Handle,
-    reference: Reference,
-    calls: Vec<(Permit, Call)>,
-    events: Arc<AtomicU64>,
+    /// One for each circuit.
+    references: Vec<Reference>,
+    /// Keys whose policy is their own.
+    own: Vec<bool>,
+    keyed: bool,
+    slow: bool,
+    calls: Vec<(Permit, usize, Call)>,
+    events: Option<Arc<AtomicU64>>,
     transitions: u64,
 }
 
 impl Life {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let rules = rules(&mut random);
+        let mut random = Random::new(seed);
+        let slow = random.below(2) == 0;
+        let rules = rules(&mut random, slow);
         let clock = ManualClock::new();
-        let events = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&events);
-        let listener = move |_: &Source<'_>, event: &Event<'_>| {
-            if let Event::Transition(change) = event {
-                assert_ne!(change.from, change.to);
-                told.fetch_add(1, Ordering::Relaxed);
-            }
+        let mut setup = Setup::new().with_clock(clock.clock());
+        // Who is not heard may take a shorter way.
+        let events = random.maybe(50, |_| Arc::new(AtomicU64::new(0)));
+        if let Some(events) = events.clone() {
+            setup = setup.with_listener(move |_: &Source<'_>, event: &Event<'_>| {
+                if let Event::Transition(change) = event {
+                    assert_ne!(change.from, change.to);
+                    events.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let keyed = random.below(3) == 0;
+        let layer = match keyed {
+            true => CircuitBreakerLayer::keyed_with(policy(&rules), by(), setup).handle(),
+            false => CircuitBreakerLayer::with(policy(&rules), setup).handle(),
         };
-        let setup = Setup::new()
-            .with_clock(clock.clock())
-            .with_listener(listener);
+        let circuits = if keyed { 3 } else { 1 };
+        let now = clock.now().as_nanos();
+        let begin = |which: usize| {
+            let mut reference = Reference::new(rules, now);
+            // A circuit begins when its key is first seen.
+            if keyed {
+                let permit = layer.admit_for(&by(), &which).unwrap();
+                let call = reference.admit(now).unwrap();
+                permit.finish(Outcome::Neutral);
+                reference.finish(call, End::Neutral, now);
+            }
+            reference
+        };
         Self {
-            handle: CircuitBreakerLayer::with(policy(&rules), setup).handle(),
-            reference: Reference::new(rules, clock.now().as_nanos()),
+            references: (0..circuits).map(begin).collect(),
+            handle: layer,
+            own: vec![false; circuits],
+            keyed,
+            slow,
             random,
             clock,
             calls: Vec::new(),
@@ -163,7 +197,8 @@ impl Life {
     }
 
     fn step(&mut self) {
-        let before = self.reference.state;
+        let states = |life: &Self| life.references.iter().map(|r| r.state).collect::<Vec<_>>();
+        let before = states(self);
         match self.random.below(100) {
             0..40 => self.admit(),
             40..78 => self.finish(),
@@ -175,27 +210,34 @@ impl Life {
                 let by = self.random.between(1, 1000) * [MS, 1000 * MS][self.pick(2)];
                 self.clock.advance(time(by));
             }
-            94 if self.reference.rules.slow_ratio.is_none() => {
+            // What is timed, or in a ramp, notices it when somebody looks.
+            94 if !self.slow && self.references.iter().all(|r| r.rules.ramp.is_none()) => {
                 self.clock.rewind(time(self.random.between(1, 200) * MS));
             }
             95 => self.steer(),
             _ => self.look(),
         }
         // Half-open and back within one step: both are told.
-        if self.reference.state != before {
-            self.transitions += 1;
-        }
+        let changed = before.into_iter().zip(states(self));
+        self.transitions += changed.filter(|(before, after)| before != after).count() as u64;
     }
 
     fn pick(&mut self, of: u64) -> usize {
         usize::try_from(self.random.below(of)).unwrap()
     }
 
+    fn pick_circuit(&mut self) -> usize {
+        self.pick(self.references.len() as u64)
+    }
+
     fn admit(&mut self) {
-        let now = self.now();
-        let expected = self.reference.admit(now);
-        match (self.handle.admit(), expected) {
-            (Ok(permit), Ok(call)) => self.calls.push((permit, call)),
+        let (now, which) = (self.now(), self.pick_circuit());
+        let got = match self.keyed {
+            true => self.handle.admit_for(&by(), &which),
+            false => self.handle.admit(),
+        };
+        match (got, self.references[which].admit(now)) {
+            (Ok(permit), Ok(call)) => self.calls.push((permit, which, call)),
             (Err(refused), Err(wait)) => assert_eq!(refused.retry_after(), wait.map(time)),
             (got, expected) => panic!("{got:?}, not {expected:?}"),
         }
@@ -206,7 +248,7 @@ impl Life {
             return;
         }
         let at = self.pick(self.calls.len() as u64);
-        let (permit, call) = self.calls.swap_remove(at);
+        let (permit, which, call) = self.calls.swap_remove(at);
         let now = self.now();
         let end = match self.random.below(10) {
             0..5 => End::Success,
@@ -225,29 +267,39 @@ impl Life {
             End::Neutral => permit.finish(Outcome::Neutral),
             End::Dropped => drop(permit),
         }
-        self.reference.finish(call, end, now);
+        self.references[which].finish(call, end, now);
     }
 
     fn steer(&mut self) {
         let now = self.now();
-        match self.random.below(8) {
+        match self.random.below(9) {
             0 => {
                 self.handle.reset();
-                self.reference.reset(now);
+                self.references
+                    .iter_mut()
+                    .for_each(|reference| reference.reset(now));
             }
             1 | 2 => {
                 self.handle.drain_probes();
-                self.reference.drain(now);
+                self.references
+                    .iter_mut()
+                    .for_each(|reference| reference.drain(now));
             }
             3 | 4 => {
-                // What is under way was entered, and timed, as the old rules said.
-                let old = self.reference.rules;
-                let mut new = rules(&mut self.random);
-                (new.slow_ratio, new.threshold) = (old.slow_ratio, old.threshold);
-                new.dropped = old.dropped;
-                complete(&mut new);
+                let new = rules(&mut self.random, self.slow);
                 self.handle.update(policy(&new));
-                self.reference.update(new, now);
+                let followers = self.references.iter_mut().zip(&self.own);
+                for (reference, _) in followers.filter(|(_, own)| !**own) {
+                    reference.update(new, now);
+                }
+            }
+            5 if self.keyed => {
+                let which = self.pick_circuit();
+                let new = rules(&mut self.random, self.slow);
+                let set = self.handle.update_for(&by(), &which, Some(policy(&new)));
+                assert!(set.is_ok());
+                self.own[which] = true;
+                self.references[which].update(new, now);
             }
             _ => {
                 let modes = [
@@ -260,25 +312,59 @@ impl Life {
                 ];
                 let mode = modes[self.pick(6)];
                 self.handle.set_mode(mode);
-                self.reference.mode = mode;
+                self.references
+                    .iter_mut()
+                    .for_each(|reference| reference.mode = mode);
             }
+        }
+        // Circuits of keys follow when somebody looks.
+        for which in 0..self.references.len() {
+            assert!(self.snapshot(which).is_some());
+            self.references[which].advance(now);
+        }
+    }
+
+    fn snapshot(&self, which: usize) -> Option<Snapshot> {
+        match self.keyed {
+            true => Some(self.handle.circuit(&by(), &which)?.snapshot()),
+            false => Some(self.handle.snapshot()),
         }
     }
 
     /// Everything that can be seen is the same.
     fn look(&mut self) {
+        for which in 0..self.references.len() {
+            self.look_at(which);
+        }
+        let all = self.handle.snapshot();
+        assert_eq!(all.in_flight, self.calls.len() as u64);
+        if let Some(events) = &self.events {
+            assert!(events.load(Ordering::Relaxed) >= self.transitions);
+        }
+        if self.keyed {
+            let open = |reference: &&Reference| reference.state != CircuitState::Closed;
+            let open = self.references.iter().filter(open).count();
+            assert_eq!(self.handle.open_circuits().len(), open);
+            assert_eq!(all.not_closed, open as u64);
+        }
+    }
+
+    fn look_at(&mut self, which: usize) {
         let now = self.now();
-        self.reference.advance(now);
-        let (seen, reference) = (self.handle.snapshot(), &self.reference);
+        let Some(seen) = self.snapshot(which) else {
+            return;
+        };
+        self.references[which].advance(now);
+        let reference = &self.references[which];
         let figures = |counts: Counts| (counts.calls, counts.failures, counts.slow);
         assert_eq!(seen.state, reference.state);
         assert_eq!(seen.mode, reference.mode);
         assert_eq!(seen.trips_in_a_row, reference.trips);
+        assert_eq!(seen.ramping, reference.ramp.is_some());
         assert_eq!(seen.since, time(now.saturating_sub(reference.since)));
         let left = |at: u64| time(at.saturating_sub(now));
         assert_eq!(seen.next_probe, reference.next_probe().map(left));
-        assert_eq!(seen.probes, reference.probes());
-        assert_eq!(seen.in_flight, self.calls.len() as u64);
+        assert_eq!(seen.probes, reference.probes(now));
         if seen.next_probe.is_none() {
             let expected: [Option<Figures>; 2] =
                 [reference.count_figures(), reference.time_figures()];
@@ -286,8 +372,11 @@ impl Life {
             assert_eq!(seen.time_window.map(figures), expected[1]);
             assert_eq!(seen.consecutive, reference.run);
         }
-        assert!(self.events.load(Ordering::Relaxed) >= self.transitions);
     }
+}
+
+fn by() -> impl Key<usize> {
+    key::value(|which: &usize| Some(*which))
 }
 
 /// A million steps: calls, ends, drops, jumps of the clock, an operator's whims.
@@ -299,14 +388,16 @@ fn it_agrees_with_a_list_of_everything() {
         for step in 0..2_000 {
             let last = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life.step()));
             if let Err(panic) = last {
-                println!("seed {seed}, step {step}: {:?}", life.reference);
+                println!("seed {seed}, step {step}: {:#?}", life.references);
                 std::panic::resume_unwind(panic);
             }
         }
         life.look();
-        let snapshot = life.handle.snapshot();
-        opened += snapshot.trips;
-        closed += u64::from(snapshot.opened.is_some() && snapshot.next_probe.is_none());
+        opened += life.handle.snapshot().trips;
+        let ends = (0..life.references.len()).filter_map(|which| life.snapshot(which));
+        closed += ends
+            .filter(|end| end.opened.is_some() && end.next_probe.is_none())
+            .count();
     }
     // It must not agree by doing nothing.
     assert!(opened > 5_000 && closed > 50, "{opened} {closed}");

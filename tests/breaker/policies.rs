@@ -1,7 +1,7 @@
 //! Policies that change, and their corners.
 
 use tower_keep::Ratio;
-use tower_keep::circuit_breaker::{CircuitBreakerLayer, Kind, Policy};
+use tower_keep::circuit_breaker::{CircuitBreakerLayer, Kind, Policy, PolicyBuilder, Setting};
 use tower_keep::key;
 
 use crate::behaviour::{BAD, breaker, finish, fixed};
@@ -85,4 +85,63 @@ fn a_snapshot_that_is_written_has_the_reason() {
         text.contains("consecutive\"") && text.contains("opened"),
         "{text}"
     );
+}
+
+/// A window that was made narrower forgets in time.
+#[test]
+fn a_narrower_time_window_moves_on() {
+    let policy = fixed().failure_ratio(Ratio::ONE).minimum_calls(1_000);
+    let (time, handle) = breaker(policy.time_window(secs(3600)));
+    time.advance(secs(1));
+    handle.update(policy.time_window(secs(10)).build().unwrap());
+    finish(&handle, BAD);
+    // Five windows later.
+    time.advance(secs(50));
+    assert_eq!(handle.snapshot().window().calls, 0);
+}
+
+/// What was set can be taken back; without any condition the default is the condition.
+#[test]
+fn settings_are_taken_back() {
+    let plain = Policy::builder().build().unwrap();
+    let all = Policy::builder()
+        .failure_ratio(Ratio::percent(10))
+        .slow_ratio(Ratio::percent(10))
+        .consecutive(3)
+        .recent(3, 4)
+        .count_window(30)
+        .time_window(secs(1))
+        .ramp(secs(1));
+    let settings = [
+        Setting::FailureRatio,
+        Setting::SlowRatio,
+        Setting::Consecutive,
+        Setting::Recent,
+        Setting::CountWindow,
+        Setting::TimeWindow,
+        Setting::Ramp,
+    ];
+    for left_out in settings {
+        let others = settings.into_iter().filter(|setting| *setting != left_out);
+        let policy = others.fold(all, PolicyBuilder::without);
+        assert_ne!(policy.build().unwrap(), plain, "{left_out:?}");
+        assert_eq!(policy.without(left_out).build().unwrap(), plain);
+    }
+}
+
+/// What an operator reads a snapshot by.
+#[test]
+fn a_policy_tells_its_units() {
+    let policy = Policy::builder()
+        .kind(Kind::Ewma)
+        .slow_threshold(ms(7))
+        .open_wait(secs(2))
+        .probes(4);
+    let policy = policy.build().unwrap();
+    assert_eq!(
+        (policy.kind(), policy.slow_threshold()),
+        (Kind::Ewma, ms(7))
+    );
+    assert_eq!(policy.open_waits(), [secs(2), secs(60)]);
+    assert_eq!(policy.probes(), 4);
 }

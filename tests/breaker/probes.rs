@@ -1,8 +1,11 @@
 //! Probes, and how they end.
 
-use tower_keep::Ratio;
-use tower_keep::circuit_breaker::{CircuitState, CloseAfter, Permit};
+use std::time::Duration;
+
+use tower_keep::circuit_breaker::{CircuitBreakerLayer, CircuitState, CloseAfter, Permit};
 use tower_keep::classify::Outcome;
+use tower_keep::test_util::ManualClock;
+use tower_keep::{Ratio, Setup, key};
 
 use crate::behaviour::{BAD, breaker, finish, fixed, state};
 use crate::support::{ms, secs};
@@ -148,4 +151,178 @@ fn calls_in_flight_count_by_the_new_threshold() {
         drop(handle.admit());
     }
     assert_eq!(handle.snapshot().trips, 1);
+}
+
+/// A place that is lost is not shown as taken.
+#[test]
+fn lost_probes_are_not_under_way() {
+    let (time, handle) = breaker(fixed().consecutive(1).probe_timeout(secs(10)).probes(1));
+    finish(&handle, BAD);
+    time.advance(secs(1));
+    let _probe = handle.admit().unwrap();
+    time.advance(secs(3_600));
+    let seen = handle.snapshot();
+    assert_eq!((seen.next_probe, seen.probes), (Some(Duration::ZERO), 0));
+}
+
+/// Who waits for readiness when the wait is over is a probe, and not told that he has not waited.
+#[test]
+fn the_first_call_after_the_wait_waits_for_its_service() {
+    use std::task::{Context, Poll};
+    use tower::{Layer, Service};
+    use tower_keep::Error;
+    use tower_keep::test_util::{Broken, Hand};
+
+    /// Is ready when it is asked for the second time, as a pool that connects.
+    struct Connects(bool);
+    impl Service<()> for Connects {
+        type Response = ();
+        type Error = Error<Broken>;
+        type Future = std::future::Ready<Result<(), Error<Broken>>>;
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            self.0 = !self.0;
+            cx.waker().wake_by_ref();
+            if self.0 {
+                Poll::Pending
+            } else {
+                Poll::Ready(Ok(()))
+            }
+        }
+        fn call(&mut self, (): ()) -> Self::Future {
+            std::future::ready(Ok(()))
+        }
+    }
+    let time = ManualClock::new();
+    let setup = Setup::new().with_clock(time.clock());
+    let layer = CircuitBreakerLayer::with(fixed().consecutive(1).build().unwrap(), setup);
+    let handle = layer.handle();
+    let mut service = layer.layer(Connects(false));
+    finish(&handle, BAD);
+    time.advance(secs(5));
+    let mut hand = Hand::new(crate::support::call(&mut service, ()));
+    let mut poll = hand.poll();
+    for _ in 0..5 {
+        if poll.is_pending() {
+            poll = hand.poll();
+        }
+    }
+    assert!(matches!(poll, Poll::Ready(Ok(()))), "{poll:?}");
+}
+
+/// A call that nobody has polled has not begun.
+#[test]
+fn a_probe_that_was_never_polled_says_nothing() {
+    use tower::{Layer, Service};
+    let time = ManualClock::new();
+    let setup = Setup::new().with_clock(time.clock());
+    let layer = CircuitBreakerLayer::with(fixed().consecutive(1).build().unwrap(), setup);
+    let handle = layer.handle();
+    let (probe, _, _) = crate::support::inner(&time);
+    let mut service = layer.layer(probe);
+    finish(&handle, BAD);
+    time.advance(secs(1));
+    assert!(crate::support::poll_ready(&mut service).is_ready());
+    let unpolled = service.call(crate::support::request("a"));
+    time.advance(secs(2));
+    drop(unpolled);
+    assert_eq!(
+        (state(&handle), handle.snapshot().trips),
+        (CircuitState::HalfOpen, 1)
+    );
+}
+
+/// An open circuit refuses without asking the service whether it is ready.
+#[test]
+fn an_open_circuit_of_a_key_does_not_ask() {
+    use tower::{Layer, Service};
+    use tower_keep::test_util::Ready;
+    use tower_keep::{AsRejection, RejectionKind};
+    let by = key::value(|request: &http::Request<()>| Some(request.headers().len()));
+    let time = ManualClock::new();
+    let setup = Setup::new().with_clock(time.clock());
+    let policy = fixed().consecutive(1).build().unwrap();
+    let layer = CircuitBreakerLayer::keyed_with(policy, by, setup);
+    let request = || crate::support::request("a");
+    layer
+        .handle()
+        .admit_for(&by, &request())
+        .unwrap()
+        .finish(BAD);
+    let (probe, script, _) = crate::support::inner(&time);
+    let mut service = layer.layer(probe);
+    script.then_ready(Ready::Never);
+    let mut hand = tower_keep::test_util::Hand::new(service.call(request()));
+    let std::task::Poll::Ready(Err(error)) = hand.poll() else {
+        panic!("admitted")
+    };
+    assert_eq!(error.as_rejection().unwrap().kind(), RejectionKind::Open);
+}
+
+/// How long a probe takes nobody knows: no longer than the first wait is a good guess.
+#[test]
+fn a_refusal_beside_a_probe_is_not_for_its_timeout() {
+    let (time, handle) = breaker(fixed().consecutive(1).probes(1).probe_timeout(secs(3600)));
+    finish(&handle, BAD);
+    time.advance(secs(1));
+    let _probe = handle.admit().unwrap();
+    let wait = handle.admit().unwrap_err().retry_after().unwrap();
+    assert_eq!(wait, secs(1));
+    let seen = handle.snapshot();
+    assert_eq!(seen.next_probe, Some(secs(3600)), "at the latest");
+}
+
+/// Decided: a probe that never ends gives its place back and says nothing, so hanging ones
+/// alone neither open nor close it: as many at once as there are places.
+#[test]
+fn fault_041_probes_that_hang_give_their_places_back() {
+    let (time, handle) = breaker(fixed().consecutive(1).probes(3).probe_timeout(secs(10)));
+    finish(&handle, BAD);
+    time.advance(secs(1));
+    let mut probes = Vec::new();
+    for round in 1..=20 {
+        probes.extend((0..9).filter_map(|_| handle.admit().ok()));
+        assert_eq!(probes.len(), 3 * round);
+        assert_eq!(state(&handle), CircuitState::HalfOpen);
+        time.advance(secs(10));
+    }
+    assert_eq!(handle.snapshot().trips, 1);
+}
+
+/// Decided: nor does one that ends well after its place was lost. Calls that last want a
+/// longer time for probes.
+#[test]
+fn fault_041_calls_that_last_want_a_longer_time_for_probes() {
+    for (time_for_probes, expected) in [
+        (secs(10), CircuitState::HalfOpen),
+        (secs(13), CircuitState::Closed),
+    ] {
+        let policy = fixed().consecutive(1).probe_timeout(time_for_probes);
+        let (time, handle) = breaker(policy);
+        finish(&handle, BAD);
+        time.advance(secs(1));
+        for _ in 0..3 {
+            let Ok(probe) = handle.admit() else { continue };
+            time.advance(secs(12));
+            probe.finish(Outcome::Success);
+        }
+        assert_eq!(state(&handle), expected);
+    }
+}
+
+/// Decided: a probe that is dropped before the slow threshold gives its place back without a
+/// verdict; after it, it has failed.
+#[test]
+fn fault_039_a_dropped_probe_is_judged_by_its_age() {
+    for (age, expected) in [
+        (ms(900), CircuitState::HalfOpen),
+        (secs(1), CircuitState::Open),
+    ] {
+        let (time, handle) = breaker(fixed().consecutive(1).slow_threshold(secs(1)));
+        finish(&handle, BAD);
+        time.advance(secs(1));
+        let probe = handle.admit().unwrap();
+        time.advance(age);
+        drop(probe);
+        assert_eq!((state(&handle), handle.snapshot().probes), (expected, 0));
+    }
 }

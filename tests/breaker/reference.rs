@@ -32,8 +32,13 @@ pub(crate) struct Rules {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
-    id: u64,
+    pub(crate) id: u64,
     start: Nanos,
+    /// Whether anybody looked at the clock when it began.
+    started: bool,
+    /// Its sixteenth of a threshold, if it is looked for.
+    slice: u64,
+    watched: bool,
     generation: u64,
     probe: bool,
     outside: bool,
@@ -61,12 +66,13 @@ pub(crate) struct Reference {
     pub(crate) ramp: Option<u64>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) total: u64,
-    pub(crate) numbered: u64,
+    /// Calls that the count window does not know.
+    pub(crate) before: u64,
     pub(crate) failures: Vec<u64>,
     pub(crate) run: u64,
     pub(crate) slot: u64,
     /// Calls under way that a look may find too old: those of this generation.
-    pub(crate) watched: Vec<(Call, bool)>,
+    pub(crate) watched: Vec<Call>,
     pub(crate) look_at: Nanos,
     pub(crate) probes: Vec<(u64, Nanos)>,
     pub(crate) probed: Vec<(bool, bool)>,
@@ -87,7 +93,7 @@ impl Reference {
             ramp: None,
             entries: Vec::new(),
             total: 0,
-            numbered: 0,
+            before: 0,
             failures: Vec::new(),
             run: 0,
             slot: 0,
@@ -100,7 +106,7 @@ impl Reference {
         new
     }
 
-    fn width(&self) -> Nanos {
+    pub(crate) fn width(&self) -> Nanos {
         self.rules.time_window.map_or(1, |span| span.div_ceil(10))
     }
 
@@ -111,7 +117,7 @@ impl Reference {
     fn restart(&mut self, now: Nanos) {
         self.generation += 1;
         self.entries.clear();
-        (self.total, self.numbered, self.run) = (0, 0, 0);
+        (self.total, self.before, self.run) = (0, 0, 0);
         self.failures.clear();
         self.slot = now / self.width();
         self.watched.clear();
@@ -122,6 +128,19 @@ impl Reference {
 
     pub(crate) fn advance(&mut self, now: Nanos) {
         self.slot = self.slot.max(now / self.width());
+        let over = self.rules.ramp.unwrap_or(0);
+        if self.ramp.is_some() && now.saturating_sub(self.since) >= over {
+            (self.ramp, self.trips) = (None, 0);
+        }
+    }
+
+    /// Whether an operator keeps it closed; if it is not, it is from now on.
+    fn keeps_closed(&mut self, now: Nanos) -> bool {
+        let forced = self.mode == Mode::ForcedClosed;
+        if forced && self.state != CircuitState::Closed {
+            self.reset(now);
+        }
+        forced
     }
 
     fn decide(&mut self, now: Nanos, asked: Option<Nanos>) {
@@ -165,15 +184,13 @@ impl Reference {
         match self.mode {
             Mode::ForcedOpen => return Err(None),
             Mode::Disabled => return Ok(self.call(now, false, true)),
-            Mode::ForcedClosed if self.state != CircuitState::Closed => self.reset(now),
-            _ => {}
+            _ => _ = self.keeps_closed(now),
         }
         self.look(now);
         match self.decide_admission(now) {
             Ok(probe) => Ok(self.call(now, probe, false)),
-            Err(_) if matches!(self.mode, Mode::Dark | Mode::ForcedClosed) => {
-                Ok(self.call(now, false, true))
-            }
+            Err(_) if self.mode == Mode::Dark => Ok(self.call(now, false, true)),
+            Err(_) if self.mode == Mode::ForcedClosed => Ok(self.call(now, false, false)),
             Err(wait) => Err(Some(wait)),
         }
     }
@@ -183,6 +200,9 @@ impl Reference {
         let call = Call {
             id: self.ids,
             start: now,
+            started: self.is_timed() || self.rules.dropped == 0,
+            slice: now / (self.rules.threshold / 16).max(1),
+            watched: self.is_timed() && !probe && !outside,
             generation: self.generation,
             probe,
             outside,
@@ -190,8 +210,8 @@ impl Reference {
         if probe {
             let lease = now + self.rules.probe_timeout;
             self.probes.push((call.id, lease));
-        } else if !outside && self.is_timed() {
-            self.watched.push((call, false));
+        } else if call.watched {
+            self.watched.push(call);
         }
         call
     }
@@ -204,28 +224,33 @@ impl Reference {
         let width = (self.rules.threshold / 16).max(1);
         self.look_at = now + width;
         self.advance(now);
-        let mut overdue = 0;
-        for (call, counted) in &mut self.watched {
-            let old = (call.start / width + 1) * width + self.rules.threshold <= now;
-            overdue += u64::from(old && !*counted);
-            *counted |= old;
+        let threshold = self.rules.threshold;
+        let old = |call: &Call| (call.start / width + 1) * width + threshold <= now;
+        let (old, young): (Vec<_>, Vec<_>) = self.watched.iter().partition(|call| old(call));
+        self.watched = young;
+        for call in old {
+            self.add(false, true, Some(call.slice));
         }
-        let run = self.run;
-        (0..overdue).for_each(|_| self.add(true, false, true));
-        self.run = run;
         self.decide(now, None);
     }
 
     fn decide_admission(&mut self, now: Nanos) -> Result<bool, Nanos> {
         match self.state {
-            CircuitState::Open if now < self.until => return Err(self.until - now),
+            CircuitState::Open if now < self.until => {
+                let whole = self.until - self.since;
+                if now < self.since {
+                    // The clock has gone back.
+                    (self.since, self.until) = (now, now + whole);
+                }
+                return Err(self.until - now);
+            }
             CircuitState::Open => self.enter(CircuitState::HalfOpen, now),
             CircuitState::HalfOpen => {}
             _ => return self.climb(now).map(|()| false),
         }
         self.probes.retain(|(_, lease)| now < *lease);
         match self.full_until() {
-            Some(end) => Err(end - now),
+            Some(end) => Err((end - now).min(self.rules.wait)),
             None => Ok(true),
         }
     }
@@ -235,12 +260,10 @@ impl Reference {
             return Ok(());
         };
         self.advance(now);
-        let elapsed = now.saturating_sub(self.since);
-        if elapsed >= over {
-            self.ramp = None;
-            self.trips = 0;
+        if self.ramp.is_none() {
             return Ok(());
         }
+        let elapsed = now.saturating_sub(self.since);
         let width = over.div_ceil(10);
         let share = elapsed / width + 1;
         self.ramp = Some(offered + 1);
@@ -256,40 +279,35 @@ impl Reference {
         if call.outside {
             return;
         }
-        let age = now.saturating_sub(call.start);
-        let old = age >= self.rules.threshold;
+        let old = call.started && now.saturating_sub(call.start) >= self.rules.threshold;
+        let slow = self.is_timed() && old;
+        let drop_fails = self.rules.dropped == 2 || (self.rules.dropped == 0 && old);
         let (failed, asked) = match end {
-            End::Success => (false, None),
-            End::Failure(asked) => (true, asked),
-            End::Dropped if self.rules.dropped == 2 || (self.rules.dropped == 0 && old) => {
-                (true, None)
-            }
-            End::Neutral | End::Dropped => {
-                self.probes.retain(|(id, _)| *id != call.id);
-                self.watched.retain(|(watched, _)| watched.id != call.id);
-                return;
-            }
+            End::Success => (Some(false), None),
+            End::Failure(asked) => (Some(true), asked),
+            End::Dropped if drop_fails => (Some(true), None),
+            End::Neutral | End::Dropped => (None, None),
         };
-        if call.generation != self.generation {
+        let watched = self.watched.len();
+        self.watched.retain(|other| other.id != call.id);
+        let taken = call.watched && self.watched.len() == watched;
+        let current = call.generation == self.generation;
+        if !current || (failed.is_none() && !call.probe && !slow && !taken) {
             return;
         }
-        let slow = self.is_timed() && old;
+        if self.state != CircuitState::Closed && self.keeps_closed(now) {
+            return;
+        }
+        self.advance(now);
         if call.probe {
             self.finish_probe(call, failed, slow, asked, now);
             return;
         }
-        let place = self.watched.iter().position(|(c, _)| c.id == call.id);
-        let counted = place.is_some_and(|place| self.watched.swap_remove(place).1);
-        self.advance(now);
-        match (counted, failed) {
-            (true, true) => self.add(false, true, false),
-            (true, false) => self.run = 0,
-            (false, _) => {
-                self.add(true, failed, slow);
-                if !failed {
-                    self.run = 0;
-                }
-            }
+        if !(taken && self.amend(call.slice, failed)) && (slow || failed.is_some()) {
+            self.add(failed == Some(true), slow, None);
+        }
+        if failed == Some(false) {
+            self.run = 0;
         }
         self.decide(now, asked);
     }
@@ -297,7 +315,7 @@ impl Reference {
     fn finish_probe(
         &mut self,
         call: Call,
-        failed: bool,
+        failed: Option<bool>,
         slow: bool,
         asked: Option<Nanos>,
         now: Nanos,
@@ -307,18 +325,11 @@ impl Reference {
         if place.is_none_or(|place| self.probes.swap_remove(place).1 <= now) {
             return;
         }
-        self.probed.push((failed, slow));
-        let failures = self.probed.iter().filter(|probe| probe.0).count() as u64;
-        let slows = self.probed.iter().filter(|probe| probe.1).count() as u64;
-        let calls = self.probed.len() as u64;
-        let (bad, enough) = match self.rules.close_after {
-            Ok(successes) => (failures + slows > 0, calls >= successes),
-            Err(of) => {
-                let ratio = self.rules.failure_ratio.unwrap_or(50);
-                let slower = self.rules.slow_ratio.is_some_and(|r| slows * 100 >= r * of);
-                (failures * 100 >= ratio * of || slower, calls >= of)
-            }
+        let Some(failed) = failed else {
+            return;
         };
+        self.probed.push((failed, slow));
+        let (bad, enough) = self.verdict();
         if bad {
             self.open(now, asked);
         } else if enough {
@@ -336,7 +347,7 @@ impl Reference {
 
     pub(crate) fn drain(&mut self, now: Nanos) {
         self.advance(now);
-        if self.state == CircuitState::HalfOpen {
+        if !self.keeps_closed(now) && self.state == CircuitState::HalfOpen {
             let good = self.probed.iter().all(|(failed, slow)| !failed && !slow);
             match good && !self.probed.is_empty() {
                 true => self.close(now),
@@ -348,33 +359,25 @@ impl Reference {
     pub(crate) fn update(&mut self, rules: Rules, now: Nanos) {
         self.advance(now);
         // What the old windows do not know the new ones cannot.
-        let calls = self.count_figures().map_or(0, |(calls, ..)| calls);
-        let forgotten = self.total - calls;
-        for entry in &mut self.entries {
-            entry.number = entry.number.saturating_sub(forgotten);
-        }
-        self.total = calls;
-        // More bad ends than calls: the window has let go of the oldest.
-        let most = self.rules.count_window.unwrap_or(0);
-        let bads = self
-            .entries
-            .iter_mut()
-            .rev()
-            .filter(|entry| entry.failed || entry.slow);
-        for entry in bads.skip(usize::try_from(most).unwrap()) {
-            entry.number = 0;
-        }
+        let known = self.count_figures().map_or(0, |(calls, ..)| calls);
+        self.before = self.total - known;
         let old = (self.rules.time_window, self.width(), self.slot);
         let kept = |recent: Option<(u64, u64)>| recent.map_or(0, |(failures, _)| failures);
         let kept = kept(self.rules.recent).min(kept(rules.recent));
         let past = (self.failures.len() as u64).saturating_sub(kept);
         self.failures.drain(..usize::try_from(past).unwrap());
+        if self.rules.threshold != rules.threshold {
+            // Their end will count.
+            self.watched.clear();
+            self.look_at = 0;
+        }
         self.rules = rules;
         let width = self.width();
-        let moved = |slot: u64| ((slot + 1) * old.1 - 1) / width;
+        let moved = |slot: u64| ((slot + 1) * old.1 - 1).min(now) / width;
         for entry in &mut self.entries {
-            let known = old.0.is_some() && entry.slot + 10 > old.2;
-            entry.slot = if known { moved(entry.slot) } else { 0 };
+            let known =
+                |slot: &u64| old.0.is_some() && rules.time_window.is_some() && slot + 10 > old.2;
+            entry.slot = entry.slot.filter(known).map(moved);
         }
         self.slot = match old.0 {
             Some(_) => moved(old.2),

@@ -260,3 +260,35 @@ fn the_stack_of_three() {
     throttle.handle().set_override(Override::Close);
     assert_eq!(allocations(&mut service, false), 0, "refused outermost");
 }
+
+/// As large as its page says.
+#[test]
+fn a_circuit_of_a_key_is_small() {
+    use tower_keep::Ratio;
+    use tower_keep::circuit_breaker::{Kind, Policy};
+    const KEYS: u32 = 1_000;
+    let builder = Policy::builder;
+    for (name, policy) in [
+        ("default", builder()),
+        ("consecutive", builder().consecutive(5)),
+        (
+            "time",
+            builder().time_window(std::time::Duration::from_secs(10)),
+        ),
+        ("slow", builder().slow_ratio(Ratio::ONE)),
+        ("recent", builder().recent(1_000, 1_000)),
+        ("share", builder().kind(Kind::Ewma)),
+    ] {
+        let by = key::value(|n: &u32| Some(*n));
+        let handle = CircuitBreakerLayer::keyed(policy.build().unwrap(), by).handle();
+        let used = measure(|| {
+            for n in 0..KEYS {
+                let permit = handle.admit_for(&by, &n).unwrap();
+                permit.finish(Outcome::Failure(Failure::Transient));
+            }
+        });
+        let each = used.bytes_current / i64::from(KEYS);
+        assert!(each < 2_000, "{name}: {each} bytes");
+        assert!(each >= 512, "{name}: {each} bytes are not measured");
+    }
+}

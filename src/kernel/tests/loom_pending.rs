@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::model;
+use super::{model, sweep};
 use crate::clock::Tick;
 use crate::kernel::pending::Pending;
 
@@ -21,7 +21,7 @@ fn loom_pending_ends_vs_sweep() {
             let pending = Arc::clone(&pending);
             thread::spawn(move || u64::from(pending.leave(place)))
         });
-        let swept = pending.sweep(Tick::from_nanos(1_000), LIMIT);
+        let swept = sweep(&pending, Tick::from_nanos(1_000), LIMIT);
         let ended: u64 = ends.into_iter().map(|end| end.join().unwrap()).sum();
         assert_eq!(swept + ended, 2);
     });
@@ -40,7 +40,7 @@ fn loom_pending_place_changes_hands() {
             // The same place, two limits later.
             thread::spawn(move || pending.enter_from(0, Tick::from_nanos(325), LIMIT, 0))
         };
-        let swept = pending.sweep(Tick::from_nanos(325), LIMIT);
+        let swept = sweep(&pending, Tick::from_nanos(325), LIMIT);
         let ended = u64::from(pending.leave(old));
         assert_eq!(swept + ended, 1);
         let young = other.join().unwrap();

@@ -60,6 +60,14 @@ fn model(bound: usize, f: impl Fn() + Send + Sync + 'static) {
     builder.check(f);
 }
 
+/// How many calls a sweep takes.
+#[cfg(feature = "circuit-breaker")]
+fn sweep(pending: &super::pending::Pending, now: crate::clock::Tick, limit: u64) -> u64 {
+    let mut calls = 0;
+    pending.sweep(now, limit, |taken| calls += taken.calls);
+    calls
+}
+
 /// A wake count per waiter.
 #[derive(Debug, Default)]
 struct Wakes(std::sync::atomic::AtomicU32);

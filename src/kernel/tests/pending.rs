@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::sweep;
 use crate::clock::Tick;
 use crate::kernel::pending::{Pending, width};
 
@@ -69,7 +70,7 @@ fn pending_sweep(
         expected += u64::from(old && !*swept);
         *swept |= old;
     }
-    prop_assert_eq!(pending.sweep(Tick::from_nanos(now), limit), expected);
+    prop_assert_eq!(sweep(pending, Tick::from_nanos(now), limit), expected);
     Ok(())
 }
 
@@ -80,9 +81,9 @@ fn a_clock_that_goes_back_makes_nobody_old() {
     let at = Tick::from_nanos;
     let hour = 3_600_000_000_000;
     let place = pending.enter_from(0, at(2 * hour), 1_000, 0).unwrap();
-    assert_eq!(pending.sweep(at(hour), 1_000), 0);
-    assert_eq!(pending.sweep(at(0), 1_000), 0);
-    assert_eq!(pending.sweep(at(9 * hour), 1_000), 1);
+    assert_eq!(sweep(&pending, at(hour), 1_000), 0);
+    assert_eq!(sweep(&pending, at(0), 1_000), 0);
+    assert_eq!(sweep(&pending, at(9 * hour), 1_000), 1);
     assert!(!pending.leave(place));
 }
 
@@ -96,4 +97,29 @@ fn epochs_follow_each_other_at_once() {
     let new = pending.enter_from(0, start, 160, 5).unwrap();
     assert!(!pending.leave(old));
     assert!(pending.leave(new));
+}
+
+/// A sweep tells whose calls it took, and how old they are.
+#[test]
+fn a_sweep_tells_whose_calls_it_took() {
+    let (pending, limit) = (Pending::new(1), 1_600);
+    let starts = [0, 5, 900, 1_000_000];
+    let places = starts.map(|start| {
+        let entered = pending.enter_from(0, Tick::from_nanos(start), limit, 3);
+        entered.unwrap()
+    });
+    let mut taken = Vec::new();
+    pending.sweep(Tick::from_nanos(1_001_600), limit, |calls| {
+        taken.push(calls)
+    });
+    taken.sort_by_key(|calls| std::cmp::Reverse(calls.age));
+    let told: Vec<_> = taken
+        .iter()
+        .map(|calls| (calls.calls, calls.slice))
+        .collect();
+    let slices = places.map(|place| place.slice());
+    assert_eq!(slices[0], slices[1]);
+    assert_eq!(told, [(2, slices[0]), (1, slices[2])]);
+    assert_eq!(taken[0].age - taken[1].age, 900 / width(limit));
+    assert!(pending.leave(places[3]));
 }

@@ -32,11 +32,11 @@ fn sum<'a>(ends: impl Iterator<Item = &'a Option<Bad>>) -> Counts {
 proptest! {
     #[test]
     fn the_last_calls_are_counted(size in 1..40_u32, ends in ends(), other in 1..40_u32) {
-        let mut window = CountWindow::new(size);
+        let mut window = CountWindow::new(size, 0, 0);
         let mut list = Vec::new();
         for &(kind, _) in &ends {
             match bad(kind) {
-                Some(bad) => window.bad(bad, false),
+                Some(bad) => window.bad(bad),
                 None => window.good(1),
             }
             list.push(bad(kind));
@@ -50,7 +50,7 @@ proptest! {
         list.drain(..list.len() - known);
         for &(kind, _) in &ends {
             match bad(kind) {
-                Some(bad) => window.bad(bad, false),
+                Some(bad) => window.bad(bad),
                 None => window.good(1),
             }
             list.push(bad(kind));
@@ -67,7 +67,7 @@ proptest! {
         for &(kind, step) in &ends {
             now += step;
             window.advance(Tick::from_nanos(now));
-            window.add(bad(kind).map_or(Counts::good(1), |bad| Counts::bad(bad, false)));
+            window.add(bad(kind).map_or(Counts::good(1), |bad| Counts::bad(bad)));
             list.push((now / width, bad(kind)));
             let recent = list.iter().filter(|(slot, _)| slot + slots as u64 > now / width);
             prop_assert_eq!(window.counts(), sum(recent.map(|(_, end)| end)));
@@ -75,21 +75,50 @@ proptest! {
     }
 }
 
-/// A bad end may be told twice, but the window has room for its calls only.
+/// What is learnt of a call later is said of that call, while it is in the window.
 #[test]
-fn more_faults_than_calls_keep_to_the_window() {
-    let mut window = CountWindow::new(3);
-    let failed = Bad {
-        failed: true,
-        slow: false,
+fn an_entry_is_amended_once() {
+    let slow = Bad {
+        failed: false,
+        slow: true,
     };
-    window.bad(failed, true);
-    assert_eq!(window.counts().failures, 0, "of no call");
+    let mut window = CountWindow::new(3, 7, 0);
     window.good(1);
-    (0..100).for_each(|_| window.bad(failed, true));
-    assert_eq!((window.counts().calls, window.counts().failures), (1, 3));
-    window.good(3);
+    window.bad(slow);
+    for number in [0, 7, 8, 9, 9, 10, u64::MAX] {
+        window.amend(number);
+    }
+    let counts = window.counts();
+    assert_eq!((counts.calls, counts.failures, counts.slow), (2, 1, 1));
+    window.good(2);
+    assert_eq!(window.counts().failures, 1);
+    window.good(1);
     assert_eq!(window.counts(), Counts::good(3));
+    window.amend(9);
+    assert_eq!(window.counts(), Counts::good(3));
+}
+
+/// A window that was made narrower stands at now, and not at the end of a wide slot.
+#[test]
+fn a_narrower_window_moves_on() {
+    let mut window = TimeWindow::new(Duration::from_secs(3600), 10, Tick::ZERO);
+    let second = |n| Tick::ZERO.saturating_add(Duration::from_secs(n));
+    window.add(Counts::good(5));
+    let (span, now) = (Duration::from_secs(10), second(1));
+    window.resize(span, 10, now);
+    assert_eq!(window.counts(), Counts::good(5));
+    window.add_at(now, Counts::good(1));
+    window.add_at(second(2), Counts::good(1));
+    assert_eq!(
+        window.counts(),
+        Counts::good(6),
+        "nothing is of a later time"
+    );
+    window.advance(second(10));
+    assert_eq!(window.counts(), Counts::good(6));
+    window.advance(second(11));
+    window.add_at(now, Counts::good(1));
+    assert_eq!(window.counts(), Counts::default());
 }
 
 #[test]
@@ -102,7 +131,7 @@ fn the_ends_of_time_are_no_trouble() {
             window.add(Counts::good(1));
             assert!(window.counts().calls >= 1 && window.slot_end() > Tick::ZERO);
         }
-        window.resize(Duration::from_nanos(span / 2 + 1), 10);
+        window.resize(Duration::from_nanos(span / 2 + 1), 10, Tick::MAX);
         window.advance(Tick::MAX);
     }
 }
