@@ -1,5 +1,16 @@
 //! A limit that finds itself.
 mod algorithm;
+mod future;
+mod handle;
+mod layer;
+mod meter;
 mod policy;
+mod service;
+mod state;
+
 pub use self::algorithm::{Aimd, Algorithm, Gradient, Gradient2, Guarded, Vegas, Window};
+pub use self::future::AdaptiveFuture;
+pub use self::handle::{Handle, Load, Permit, Snapshot};
+pub use self::layer::AdaptiveLayer;
 pub use self::policy::{Policy, PolicyBuilder, Rule};
+pub use self::service::Adaptive;

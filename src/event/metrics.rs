@@ -1,6 +1,6 @@
 //! Events as metrics.
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 
 use super::{Event, Listener, Source};
 
@@ -15,6 +15,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_unanswered_total` | `layer`, `cause` |
 /// | `keep_<pattern>_injected_total` | `layer`, `fault` |
 /// | `keep_<pattern>_transitions_total` | `layer`, `to`, `reason` |
+/// | `keep_<pattern>_limit` | `layer` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -57,6 +58,7 @@ impl Listener for Metrics {
                 let name = name("transitions_total");
                 counter!(name, "layer" => layer, "to" => to, "reason" => reason).increment(1);
             }
+            Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);

@@ -52,6 +52,13 @@ pub enum Event<'a> {
     Injected(&'static str),
     /// A circuit breaker changed its state.
     Transition(Transition),
+    /// adaptive: the limit has changed.
+    Limit {
+        /// The limit before.
+        from: u32,
+        /// The limit from now on.
+        to: u32,
+    },
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

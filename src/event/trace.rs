@@ -2,8 +2,8 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks and injected
-/// faults at `debug`, updates and transitions of circuit breakers at `info`,
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, injected
+/// faults and limits that change at `debug`, updates and transitions of circuit breakers at `info`,
 /// callbacks that panic at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
@@ -52,6 +52,9 @@ impl Listener for Trace {
                 key = ?change.key,
                 "transition"
             ),
+            Event::Limit { from, to } => {
+                tracing::debug!(target: "tower_keep", pattern, name, from, to, "limit");
+            }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

@@ -35,7 +35,10 @@ fn meaning(rejection: &Rejection) -> Meaning {
         RejectionKind::Throttled => (StatusCode::TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED, soon),
         RejectionKind::CostAboveBurst => (StatusCode::TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED, None),
         RejectionKind::BadKey => (StatusCode::BAD_REQUEST, INVALID_ARGUMENT, None),
-        RejectionKind::KeysExhausted | RejectionKind::Full | RejectionKind::QueueTimeout => {
+        RejectionKind::KeysExhausted
+        | RejectionKind::Full
+        | RejectionKind::QueueTimeout
+        | RejectionKind::LimitReached => {
             (StatusCode::SERVICE_UNAVAILABLE, RESOURCE_EXHAUSTED, soon)
         }
         RejectionKind::Open
@@ -152,13 +155,14 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 17] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 18] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 429, 8, false),
         (RejectionKind::BadKey, 400, 3, false),
         (RejectionKind::KeysExhausted, 503, 8, true),
         (RejectionKind::Full, 503, 8, true),
         (RejectionKind::QueueTimeout, 503, 8, true),
+        (RejectionKind::LimitReached, 503, 8, true),
         (RejectionKind::Open, 503, 14, true),
         (RejectionKind::Timeout, 504, 4, false),
         (RejectionKind::DeadlineExceeded, 504, 4, false),

@@ -2,6 +2,7 @@
 
 use http::Request;
 use tower::{Layer, Service};
+use tower_keep::adaptive::AdaptiveLayer;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{ChaosLayer, Policy};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
@@ -9,7 +10,7 @@ use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
-use crate::support::cases::{by_count, never_asked, permits, rate, timeouts};
+use crate::support::cases::{by_count, finding, never_asked, permits, rate, timeouts};
 use crate::support::{Inner, inner};
 
 type FutureOf<S> = <S as Service<Request<()>>>::Future;
@@ -36,6 +37,7 @@ fn futures_stay_small() {
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
+        ("adaptive", beyond(&AdaptiveLayer::new(finding(1))), 56),
         ("fallback", beyond(&fallback()), 120),
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
         ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),

@@ -6,7 +6,9 @@ use http_body::Body;
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
-use tower_keep::{Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, throttle, timeout};
+use tower_keep::{
+    Ratio, Setup, adaptive, bulkhead, chaos, circuit_breaker, fallback, throttle, timeout,
+};
 
 use super::watched::Watched;
 use super::{Fail, Inner, inner, ms, secs};
@@ -101,6 +103,12 @@ pub(crate) fn permits(n: u32) -> bulkhead::Policy {
     policy.queue_length(100).max_wait(secs(2)).build().unwrap()
 }
 
+/// A limit that begins at `n`, and may become anything.
+pub(crate) fn finding(n: u32) -> adaptive::Policy {
+    let policy = adaptive::Policy::builder().min_limit(1).initial_limit(n);
+    policy.build().unwrap()
+}
+
 pub(crate) fn rate(permits: u32) -> throttle::Policy {
     let policy = throttle::Policy::builder().rate(permits, secs(1));
     policy.max_wait(secs(2)).build().unwrap()
@@ -158,9 +166,10 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                by_count, by_header, by_share, by_time_and_slowness, calm, never_asked, permits,
-                rate, refusals, routes, timeouts,
+                by_count, by_header, by_share, by_time_and_slowness, calm, finding, never_asked,
+                permits, rate, refusals, routes, timeouts,
             };
+            use tower_keep::adaptive::AdaptiveLayer;
             use tower_keep::bulkhead::BulkheadLayer;
             use tower_keep::circuit_breaker::CircuitBreakerLayer;
             use tower_keep::fallback::{self, FallbackLayer};
@@ -176,6 +185,8 @@ macro_rules! for_all_layers {
                 backpressure: |s| BulkheadLayer::with(permits(8), s).backpressure();
                 backpressure_body:
                     |s| BulkheadLayer::with(permits(8), s).backpressure().until_body_end();
+                adaptive: |s| AdaptiveLayer::with(finding(8), s);
+                adaptive_body: |s| AdaptiveLayer::with(finding(8), s).until_body_end();
                 refuse: |s| ThrottleLayer::with(rate(10_000), s);
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
                 wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();

@@ -1,6 +1,8 @@
 //! All kinds of handle, seen as one.
 
-use tower_keep::{Override, bulkhead, chaos, circuit_breaker, fallback, throttle, timeout};
+use tower_keep::{
+    Override, adaptive, bulkhead, chaos, circuit_breaker, fallback, throttle, timeout,
+};
 
 /// What every handle can tell, and be told.
 pub(crate) trait Watched: Clone + Send + Sync + 'static {
@@ -45,6 +47,35 @@ impl Watched for bulkhead::Handle {
     }
     fn waiting(&self) -> u64 {
         self.snapshot().waiting.into()
+    }
+    fn admitted(&self) -> u64 {
+        self.in_flight() + self.ended().map_or(0, Ends::sum)
+    }
+    fn ended(&self) -> Option<Ends> {
+        let s = self.snapshot();
+        Some(Ends {
+            normal: s.succeeded + s.neutral,
+            failed: s.failed,
+            cancelled: s.cancelled,
+        })
+    }
+    fn rejected(&self) -> u64 {
+        self.snapshot().rejected
+    }
+    fn order(&self, order: Override) {
+        self.set_override(order);
+    }
+    fn update_same(&self) {
+        self.update(self.policy());
+    }
+}
+
+impl Watched for adaptive::Handle {
+    fn in_flight(&self) -> u64 {
+        self.snapshot().in_flight
+    }
+    fn waiting(&self) -> u64 {
+        0
     }
     fn admitted(&self) -> u64 {
         self.in_flight() + self.ended().map_or(0, Ends::sum)

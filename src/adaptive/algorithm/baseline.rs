@@ -55,6 +55,7 @@ enum Probe {
 }
 
 /// What one window asks of the limit.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct At {
     pub(super) limit: f64,
     /// Seconds, as is the next.

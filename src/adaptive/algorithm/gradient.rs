@@ -71,7 +71,7 @@ impl Gradient2 {
     }
 }
 
-pub(super) fn step2(long: f64, at: &At) -> f64 {
+pub(super) fn step2(long: f64, at: At) -> f64 {
     let gradient = (TOLERANCE * long / at.mean).clamp(0.5, 1.0);
     at.limit + SMOOTHING * (at.limit * gradient + QUEUE - at.limit)
 }
@@ -87,7 +87,7 @@ impl Algorithm for Gradient2 {
             let average = Self::average(*long, *seen, at.mean);
             *long = average.clamp(at.base, ABOVE * at.base);
             *seen = seen.saturating_add(1);
-            step2(*long, &at)
+            step2(*long, at)
         })
     }
 

@@ -45,7 +45,7 @@ fn the_gradient_takes_the_steps_of_envoy() {
 #[test]
 fn gradient2_takes_the_steps_of_the_original() {
     for (mean, next) in [(20.0, 95.8), (50.0, 90.8), (12.0, 100.8)] {
-        near(gradient::step2(10.0, &at(100.0, 10.0, mean)), next);
+        near(gradient::step2(10.0, at(100.0, 10.0, mean)), next);
     }
 }
 
