@@ -3,6 +3,8 @@ mod algorithm;
 mod future;
 mod handle;
 mod layer;
+#[cfg(all(test, keep_loom))]
+mod loom;
 mod meter;
 mod policy;
 mod service;

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::algorithm::{Algorithm, Window};
 use super::meter::{Ledger, Meter, Sums, Timed};
 use super::policy::Policy;
@@ -17,6 +15,7 @@ use crate::kernel::counter::Counters;
 use crate::kernel::guard::Settle;
 use crate::kernel::limit::Limit;
 use crate::kernel::shared::{Shared, pooled};
+use crate::kernel::sync::Mutex;
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 

@@ -131,7 +131,12 @@ pub(crate) fn setup(time: &ManualClock) -> Setup {
 }
 
 /// Laws 1 to 18 in short, on any stack.
-fn holds<S: Subject>(what: &str, time: &ManualClock, make: impl Fn(Inner) -> S, quiet: impl Fn()) {
+pub(crate) fn holds<S: Subject>(
+    what: &str,
+    time: &ManualClock,
+    make: impl Fn(Inner) -> S,
+    quiet: impl Fn(),
+) {
     let (probe, script, watch) = inner(time);
     let mut service = make(probe);
     let ok = || Call::respond(response(time, 200, [data("x")]));

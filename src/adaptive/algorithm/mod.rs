@@ -5,7 +5,7 @@ mod aimd;
 mod baseline;
 mod gradient;
 mod guarded;
-#[cfg(test)]
+#[cfg(all(test, not(keep_loom)))]
 mod tests;
 mod vegas;
 
