@@ -69,6 +69,8 @@ pub enum RejectionKind {
     Full,
     /// bulkhead: no permit within the longest wait.
     QueueTimeout,
+    /// adaptive: as many calls in flight as the service can bear.
+    LimitReached,
     /// circuit breaker: calls are held back until what failed has recovered.
     Open,
     /// timeout: no response in time, after the inner service was called.
@@ -107,6 +109,7 @@ impl RejectionKind {
             Self::KeysExhausted => "throttle: too many keys in use",
             Self::Full => "bulkhead: full",
             Self::QueueTimeout => "bulkhead: waited too long",
+            Self::LimitReached => "adaptive: limit reached",
             Self::Open => "circuit breaker: open",
             Self::Timeout => "timeout: no response in time",
             Self::ConnectTimeout => "timeout: no connection in time",
@@ -132,6 +135,7 @@ impl RejectionKind {
             Self::KeysExhausted => "keys_exhausted",
             Self::Full => "full",
             Self::QueueTimeout => "queue_timeout",
+            Self::LimitReached => "limit_reached",
             Self::Open => "open",
             Self::Timeout => "timeout",
             Self::ConnectTimeout => "connect_timeout",

@@ -46,6 +46,10 @@
     doc = "| [`bulkhead`] | calls in flight at once: shed, queue, backpressure |"
 )]
 #![cfg_attr(
+    feature = "adaptive",
+    doc = "| [`adaptive`] | calls in flight at once, by a limit that finds itself |"
+)]
+#![cfg_attr(
     feature = "throttle",
     doc = "| [`throttle`] | requests in a given time: for all, or per key |"
 )]
@@ -103,7 +107,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
+//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -148,6 +152,8 @@ pub mod replay;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
+#[cfg(feature = "adaptive")]
+pub mod adaptive;
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
 #[cfg(feature = "chaos")]

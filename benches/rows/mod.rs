@@ -10,6 +10,7 @@ pub(crate) mod measure;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use tower_keep::adaptive::{self, AdaptiveLayer};
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
@@ -64,6 +65,17 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     row("bulkhead, pending once", false, || {
         of(limited().layer(Once), pending(Waking::Noop))
+    }),
+    row("adaptive, admit", true, || {
+        of(finding(Clock::default()).layer(Inner), ready)
+    }),
+    row("adaptive, admit, tsc", false, || {
+        of(finding(Clock::tsc()).layer(Inner), ready)
+    }),
+    row("adaptive, refuse", false, || {
+        let layer = finding(Clock::default());
+        layer.handle().set_override(Override::Close);
+        of(layer.layer(Inner), ready)
     }),
     row("timeout, ready", true, || of(timed().layer(Inner), ready)),
     row("timeout, deadline, ready", false, || {
@@ -206,6 +218,12 @@ fn tripped(clock: Clock) -> Maker {
     let permit = layer.handle().admit().expect("a permit");
     permit.finish(Outcome::Failure(Failure::Transient));
     of(layer.layer(Inner), ready)
+}
+
+fn finding(clock: Clock) -> AdaptiveLayer {
+    let policy = adaptive::Policy::builder().min_limit(16).initial_limit(16);
+    let setup = Setup::new().with_clock(clock);
+    AdaptiveLayer::with(policy.build().expect("a policy"), setup)
 }
 
 fn timed() -> TimeoutLayer {

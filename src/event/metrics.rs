@@ -1,6 +1,6 @@
 //! Events as metrics.
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 
 use super::{Event, Listener, Source};
 
@@ -19,6 +19,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_transitions_total` | `layer`, `to`, `reason` |
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
+/// | `keep_<pattern>_limit` | `layer` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -78,6 +79,7 @@ impl Listener for Metrics {
                 let (name, end) = (name("concluded_total"), end.conclusion.label());
                 counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
+            Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);

@@ -66,6 +66,13 @@ pub enum Event<'a> {
     Retrying(Retrying),
     /// retry: a request has ended that was tried more than once, or was to be.
     Concluded(Concluded),
+    /// adaptive: the limit has changed.
+    Limit {
+        /// The limit before.
+        from: u32,
+        /// The limit from now on.
+        to: u32,
+    },
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

@@ -2,10 +2,10 @@
 
 use super::{Event, Listener, Source};
 
-/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges and
-/// injected faults at `debug`, updates and transitions of circuit breakers at `info`,
-/// requests without a key at `warn`, callbacks that panic at `error`, the rest at
-/// `trace`.
+/// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
+/// injected faults and limits that change at `debug`, updates and transitions of
+/// circuit breakers at `info`, requests without a key at `warn`, callbacks that panic
+/// at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -80,6 +80,9 @@ impl Listener for Trace {
                 conclusion = end.conclusion.label(),
                 "concluded"
             ),
+            Event::Limit { from, to } => {
+                tracing::debug!(target: "tower_keep", pattern, name, from, to, "limit");
+            }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

@@ -55,7 +55,10 @@ fn meaning(rejection: &Rejection) -> Meaning {
             None,
             "what tells who asks is missing or too long",
         ),
-        RejectionKind::KeysExhausted | RejectionKind::Full | RejectionKind::QueueTimeout => (
+        RejectionKind::KeysExhausted
+        | RejectionKind::Full
+        | RejectionKind::QueueTimeout
+        | RejectionKind::LimitReached => (
             StatusCode::SERVICE_UNAVAILABLE,
             RESOURCE_EXHAUSTED,
             soon,
@@ -189,13 +192,14 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 18] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 19] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 400, 3, false),
         (RejectionKind::BadKey, 400, 3, false),
         (RejectionKind::KeysExhausted, 503, 8, true),
         (RejectionKind::Full, 503, 8, true),
         (RejectionKind::QueueTimeout, 503, 8, true),
+        (RejectionKind::LimitReached, 503, 8, true),
         (RejectionKind::Open, 503, 14, true),
         (RejectionKind::Timeout, 504, 4, false),
         (RejectionKind::DeadlineExceeded, 504, 4, false),

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Ready;
 
 use tower::{Layer, Service};
+use tower_keep::adaptive::{self, Adaptive, AdaptiveFuture, AdaptiveLayer};
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadFuture, BulkheadLayer};
 use tower_keep::chaos::{self, Chaos, ChaosFuture, ChaosLayer};
 use tower_keep::circuit_breaker::{
@@ -71,6 +72,12 @@ fn everything_may_go_to_other_threads() {
         bulkhead::Permit,
     )>();
     both::<(
+        AdaptiveLayer,
+        Adaptive<()>,
+        adaptive::Handle,
+        adaptive::Permit,
+    )>();
+    both::<(
         CircuitBreakerLayer,
         CircuitBreaker<()>,
         circuit_breaker::Handle,
@@ -85,6 +92,7 @@ fn everything_may_go_to_other_threads() {
     both::<(LiftLayer, Lift<()>, RejectionKind)>();
     both::<TimeoutFuture<Inner, Fails>>();
     both::<ThrottleFuture<Inner, Fails>>();
+    both::<AdaptiveFuture<Inner, Fails, tower_keep::release::OnHead, ()>>();
     both::<BulkheadFuture<Inner, Fails, tower_keep::release::OnHead, ()>>();
     both::<FallbackFuture<Echo, u64, fallback::Value<u64>, fallback::Unmarked, ()>>();
     both::<ChaosFuture<Inner, u64, Fails, chaos::Calls>>();

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
 use tower::{Layer, Service, ServiceBuilder};
+use tower_keep::adaptive::AdaptiveLayer;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
@@ -20,8 +21,8 @@ use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{Error, Override, Setup};
 
 use crate::support::cases::{
-    Connecting, bodies, by_count, by_share, by_time_and_slowness, calm, hedging, learning, permits,
-    rate, refusals, timeouts,
+    Connecting, bodies, by_count, by_share, by_time_and_slowness, calm, finding, hedging, learning,
+    permits, rate, refusals, timeouts,
 };
 
 /// Answers at once.
@@ -90,6 +91,10 @@ fn occupy(handle: tower_keep::bulkhead::Handle) -> Vec<tower_keep::bulkhead::Per
     std::iter::from_fn(|| handle.admit().ok()).collect()
 }
 
+fn fill(handle: tower_keep::adaptive::Handle) -> Vec<tower_keep::adaptive::Permit> {
+    std::iter::from_fn(|| handle.admit().ok()).collect()
+}
+
 fn exhaust(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
 }
@@ -120,6 +125,7 @@ allocates_nothing! {
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
     refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust_keys;
+    adaptive_calls: |s| AdaptiveLayer::with(finding(8), s), fill;
     breaker_count_calls: |s| CircuitBreakerLayer::with(by_count(), s), fail;
     breaker_time_calls: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s), fail;
     breaker_share_calls: |s| CircuitBreakerLayer::with(by_share(), s), isolate;

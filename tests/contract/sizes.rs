@@ -2,6 +2,7 @@
 
 use http::Request;
 use tower::{Layer, Service};
+use tower_keep::adaptive::AdaptiveLayer;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{ChaosLayer, Policy};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
@@ -12,7 +13,7 @@ use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::{ResponseBodyTimeoutLayer, TimeoutLayer};
 
 use crate::support::cases::{
-    Connecting, bodies, by_count, hedging, never_asked, permits, rate, timeouts,
+    Connecting, bodies, by_count, finding, hedging, never_asked, permits, rate, timeouts,
 };
 use crate::support::{Inner, inner};
 
@@ -51,6 +52,7 @@ fn futures_stay_small() {
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
+        ("adaptive", beyond(&AdaptiveLayer::new(finding(1))), 56),
         ("fallback", beyond(&fallback()), 120),
         (
             "hedge",

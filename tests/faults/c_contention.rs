@@ -18,7 +18,7 @@ use crate::support::cases::{permits, rate, timeouts};
 use crate::support::watched::Watched;
 use crate::support::{call, full_scale, inner, request, secs};
 
-fn on_threads(threads: usize, work: impl Fn(usize) + Sync) {
+pub(crate) fn on_threads(threads: usize, work: impl Fn(usize) + Sync) {
     let work = &work;
     let start = &Barrier::new(threads);
     thread::scope(|scope| {

@@ -3,16 +3,20 @@
 use http::{Request, Response};
 use tower::Layer;
 use tower::util::BoxCloneSyncService;
+use tower_keep::adaptive::AdaptiveLayer;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::hedge::{HedgeLayer, every};
+use tower_keep::retry::{self, RetryLayer, when};
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, ScriptBody, drop_at};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
 use crate::k_composition::setup;
 use crate::support::cases::{
-    by_time_and_slowness, calm, never_asked, permits, rate, refusals, timeouts,
+    by_time_and_slowness, calm, contented, finding, hedging, never_asked, permits, rate, refusals,
+    timeouts,
 };
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
@@ -53,6 +57,9 @@ const KINDS: &[Kind] = &kinds! {
     breaker: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
     fallback: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s);
     chaos: |s| calm(s);
+    adaptive: |s| AdaptiveLayer::with(finding(4), s);
+    retry: |s| RetryLayer::with(retry::Policy::default(), when(contented), s);
+    hedge: |s| HedgeLayer::with(hedging(), every(), s);
 };
 
 /// Laws 1 to 18 in short, on a stack of these kinds, the first one outermost.

@@ -19,6 +19,7 @@ mod b_policy;
 mod b_runtime;
 mod b_time;
 mod c_contention;
+mod d_adaptive;
 mod d_breaker;
 mod d_keyless;
 mod d_limits;

@@ -2,10 +2,16 @@
 //! under a load that does not wait for answers.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking, and prints what it has seen"
 )]
 
+#[path = "../../benches/traces/mod.rs"]
+#[allow(clippy::expect_used)]
+mod traces;
+
+mod limits;
 mod metastable;
 mod tiers;
 mod world;

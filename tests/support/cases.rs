@@ -14,7 +14,8 @@ use tower_keep::clock::Clock;
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
 use tower_keep::timeout::{BodyPolicy, Connect, Connector, TimeoutLayer};
 use tower_keep::{
-    Ratio, Setup, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
+    Ratio, Setup, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle,
+    timeout,
 };
 
 use super::watched::Watched;
@@ -108,6 +109,12 @@ pub(crate) fn routes() -> timeout::Routes {
 pub(crate) fn permits(n: u32) -> bulkhead::Policy {
     let policy = bulkhead::Policy::builder().max_concurrent(n);
     policy.queue_length(100).max_wait(secs(2)).build().unwrap()
+}
+
+/// A limit that begins at `n`, and may become anything.
+pub(crate) fn finding(n: u32) -> adaptive::Policy {
+    let policy = adaptive::Policy::builder().min_limit(1).initial_limit(n);
+    policy.build().unwrap()
 }
 
 pub(crate) fn rate(permits: u32) -> throttle::Policy {
@@ -317,8 +324,9 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, hedging, learning, never_asked, permits, rate, refusals, routes, timeouts,
+                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, never_asked, permits, rate, refusals, routes, timeouts,
             };
+            use tower_keep::adaptive::AdaptiveLayer;
             use tower_keep::bulkhead::BulkheadLayer;
             use tower_keep::circuit_breaker::CircuitBreakerLayer;
             use tower_keep::fallback::{self, FallbackLayer};
@@ -338,6 +346,8 @@ macro_rules! for_all_layers {
                 backpressure: |s| BulkheadLayer::with(permits(8), s).backpressure();
                 backpressure_body:
                     |s| BulkheadLayer::with(permits(8), s).backpressure().until_body_end();
+                adaptive: |s| AdaptiveLayer::with(finding(8), s);
+                adaptive_body: |s| AdaptiveLayer::with(finding(8), s).until_body_end();
                 refuse: |s| ThrottleLayer::with(rate(10_000), s);
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
                 wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();

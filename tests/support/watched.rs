@@ -1,7 +1,7 @@
 //! All kinds of handle, seen as one.
 
 use tower_keep::{
-    Override, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
+    Override, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
 };
 
 /// What every handle can tell, and be told.
@@ -75,7 +75,7 @@ macro_rules! watched {
     )* };
 }
 
-watched!(circuit_breaker, fallback, hedge, retry);
+watched!(adaptive, circuit_breaker, fallback, hedge, retry);
 
 /// In place of a handle, for a layer without one.
 #[derive(Debug, Clone)]

@@ -1,0 +1,365 @@
+//! The state that a layer's services share: the limit, what was measured, and
+//! the algorithm that makes one of the other.
+
+use std::sync::Arc;
+
+use super::algorithm::{Algorithm, Window};
+use super::meter::{Ledger, Meter, Sums, Timed};
+use super::policy::Policy;
+use crate::classify::{Failure, Outcome};
+use crate::clock::Tick;
+use crate::error::{Rejection, RejectionKind};
+use crate::event::Event;
+use crate::kernel::core::{Core, enter};
+use crate::kernel::counter::Counters;
+use crate::kernel::guard::Settle;
+use crate::kernel::limit::Limit;
+use crate::kernel::shared::{Shared, pooled};
+use crate::kernel::sync::Mutex;
+use crate::policy::Override;
+use crate::registry::{Inspect, Report, Setup};
+
+const SUCCESS: usize = 0;
+const FAILURE: usize = 1;
+const NEUTRAL: usize = 2;
+const CANCELLED: usize = 3;
+const REJECTED: usize = 4;
+const REFUSED: usize = 5;
+const DROPPED: usize = 6;
+const BYPASSED: usize = 7;
+const BYPASS_ENDED: usize = 8;
+const TIMED: usize = 9;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) core: Core,
+    pub(super) limit: Limit,
+    counters: Counters<10>,
+    meter: Meter,
+    judge: Mutex<Judge>,
+}
+
+pooled!(State);
+
+#[derive(Debug)]
+struct Judge {
+    policy: Policy,
+    ledger: Ledger,
+    /// Gone while it thinks.
+    algorithm: Option<Box<dyn Algorithm>>,
+    name: &'static str,
+    /// Given by the user: no policy replaces it.
+    own: bool,
+    /// Counts replacements: who was thinking meanwhile is out of date.
+    version: u32,
+    limit: u32,
+}
+
+/// What an admission gives back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Token {
+    /// 0 for a call that an operator let through beside the limit.
+    pub(super) permits: u32,
+    timed: Option<Timed>,
+}
+
+impl State {
+    pub(super) fn create(policy: Policy, setup: Setup) -> Shared<Self> {
+        let (core, registry) = Core::new("adaptive", setup);
+        let now = core.clock().now();
+        let algorithm = policy.algorithm();
+        let state = Arc::new(Self {
+            core,
+            limit: Limit::new(policy.initial_limit),
+            counters: Counters::default(),
+            meter: Meter::new(&policy, now),
+            judge: Mutex::new(Judge {
+                policy,
+                ledger: Ledger::new(now),
+                name: algorithm.name(),
+                algorithm: Some(algorithm),
+                own: false,
+                version: 0,
+                limit: policy.initial_limit,
+            }),
+        });
+        enter(registry, state.core.id(), &state);
+        Shared::from_arc(state)
+    }
+
+    /// Another algorithm than the policy's.
+    pub(super) fn rule_by(&self, algorithm: Box<dyn Algorithm>) {
+        let name = self.core.contain("algorithm", || algorithm.name());
+        let old = {
+            let mut judge = self.judge.lock();
+            judge.own = true;
+            judge.name = name.unwrap_or("own");
+            judge.version = judge.version.wrapping_add(1);
+            judge.algorithm.replace(algorithm)
+        };
+        self.core.contain("algorithm", || drop(old));
+    }
+
+    /// One more call, now or not at all. A refusal is not counted yet.
+    #[inline]
+    pub(super) fn try_admit(&self, permits: u32) -> Result<Token, RejectionKind> {
+        if self.core.is_overruled() {
+            return self.ordered(permits);
+        }
+        match self.limit.try_acquire(permits) {
+            Ok(()) => Ok(self.token(permits)),
+            Err(_) => Err(RejectionKind::LimitReached),
+        }
+    }
+
+    /// The token of permits that were just taken.
+    #[inline]
+    fn token(&self, permits: u32) -> Token {
+        let now = || self.core.clock().stamp().now();
+        Token {
+            permits,
+            timed: self.meter.begin(now),
+        }
+    }
+
+    #[cold]
+    fn ordered(&self, permits: u32) -> Result<Token, RejectionKind> {
+        let order = self.core.order();
+        if order == Override::Close {
+            return Err(RejectionKind::Closed);
+        }
+        if self.limit.try_acquire(permits).is_ok() {
+            return Ok(self.token(permits));
+        }
+        // The order may have been taken back in between.
+        if order == Override::None {
+            return Err(RejectionKind::LimitReached);
+        }
+        self.counters.add(BYPASSED, 1);
+        Ok(Token {
+            permits: 0,
+            timed: None,
+        })
+    }
+
+    /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
+    #[inline]
+    pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
+        self.try_admit(permits).map_err(|kind| self.reject(kind))
+    }
+
+    /// Counts and tells a refusal.
+    #[cold]
+    pub(super) fn reject(&self, kind: RejectionKind) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        if kind == RejectionKind::LimitReached {
+            self.counters.add(REFUSED, 1);
+        }
+        self.core.reject(Rejection::before(kind, self.core.id()))
+    }
+
+    #[inline]
+    fn measure(&self, timed: Timed, outcome: Outcome) {
+        let now = self.core.clock().now();
+        let word = self.meter.word(timed, outcome == Outcome::Success, now);
+        if let Some(word) = word {
+            self.counters.add(TIMED, word);
+        }
+        if self.meter.is_over(now) {
+            self.close(now);
+        }
+    }
+
+    fn sums(&self) -> Sums {
+        let count = |which| self.counters.sum(which);
+        Sums {
+            timed: count(TIMED),
+            ended: count(SUCCESS) + count(FAILURE) + count(NEUTRAL) + count(CANCELLED),
+            dropped: count(DROPPED),
+            refused: count(REFUSED),
+        }
+    }
+
+    /// Asks the algorithm about the window, outside of the lock.
+    #[cold]
+    fn close(&self, now: Tick) {
+        let (window, mut algorithm, version) = {
+            let mut judge = self.judge.lock();
+            let sums = self.sums();
+            let Judge {
+                policy,
+                ledger,
+                limit,
+                ..
+            } = &mut *judge;
+            let Some(window) = ledger.close(&self.meter, policy, *limit, sums, now) else {
+                return;
+            };
+            let Some(algorithm) = judge.algorithm.take() else {
+                return;
+            };
+            (window, algorithm, judge.version)
+        };
+        let next = self
+            .core
+            .contain("algorithm", || algorithm.update(&window))
+            .unwrap_or(window.limit);
+        let (changed, outdated) = {
+            let mut judge = self.judge.lock();
+            if judge.version == version {
+                judge.algorithm = Some(algorithm);
+                (judge.follow(next), None)
+            } else {
+                (None, Some(algorithm))
+            }
+        };
+        self.core.contain("algorithm", || drop(outdated));
+        self.resized(changed);
+    }
+
+    /// Puts a change in force and tells of it. Again if somebody else has changed
+    /// it in between, or an older limit would stay.
+    fn resized(&self, changed: Option<(u32, u32)>) {
+        let Some((from, to)) = changed else {
+            return;
+        };
+        let mut limit = to;
+        loop {
+            self.limit.resize(limit);
+            let latest = self.judge.lock().limit;
+            if latest == limit {
+                break;
+            }
+            limit = latest;
+        }
+        self.core.tell(Event::Limit { from, to });
+    }
+
+    pub(super) fn update(&self, policy: Policy) {
+        let (changed, old) = {
+            let mut judge = self.judge.lock();
+            let before = std::mem::replace(&mut judge.policy, policy);
+            let another = (before.rule, before.guarded) != (policy.rule, policy.guarded);
+            let old = if another && !judge.own {
+                let algorithm = policy.algorithm();
+                judge.name = algorithm.name();
+                judge.version = judge.version.wrapping_add(1);
+                judge.algorithm.replace(algorithm)
+            } else {
+                None
+            };
+            let limit = judge.limit;
+            (judge.follow(limit), old)
+        };
+        drop(old);
+        self.resized(changed);
+        self.core.tell(Event::Updated);
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        self.judge.lock().policy
+    }
+
+    pub(super) fn snapshot(&self) -> super::Snapshot {
+        let count = |which| self.counters.sum(which);
+        let now = self.core.clock().now();
+        let (last, algorithm) = {
+            let judge = self.judge.lock();
+            (judge.ledger.last(&self.meter, now), judge.name)
+        };
+        // Ended before bypassed: a call that ends in between is not missed.
+        let ended = count(BYPASS_ENDED);
+        super::Snapshot {
+            algorithm,
+            limit: self.limit.limit(),
+            in_flight: self.limit.in_flight() + count(BYPASSED).saturating_sub(ended),
+            succeeded: count(SUCCESS),
+            failed: count(FAILURE),
+            neutral: count(NEUTRAL),
+            cancelled: count(CANCELLED),
+            rejected: count(REJECTED),
+            bypassed: count(BYPASSED),
+            load: last
+                .map(|window| super::Load::of(&window))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl Judge {
+    /// Keeps a limit within the policy; what has changed.
+    fn follow(&mut self, limit: u32) -> Option<(u32, u32)> {
+        let to = limit.clamp(self.policy.min_limit, self.policy.max_limit);
+        let from = std::mem::replace(&mut self.limit, to);
+        (from != to).then_some((from, to))
+    }
+}
+
+impl Settle for State {
+    type Token = Token;
+
+    #[inline]
+    fn settle(&self, token: &Token, outcome: Outcome) {
+        self.counters.add(
+            match outcome {
+                Outcome::Success => SUCCESS,
+                Outcome::Failure(_) => FAILURE,
+                Outcome::Neutral => NEUTRAL,
+                Outcome::Cancelled => CANCELLED,
+            },
+            1,
+        );
+        if let Outcome::Failure(Failure::Overload { .. } | Failure::Timeout) = outcome {
+            self.counters.add(DROPPED, 1);
+        }
+        if token.permits == 0 {
+            self.counters.add(BYPASS_ENDED, 1);
+        } else {
+            self.limit.release(token.permits);
+        }
+        if let Some(timed) = token.timed {
+            self.measure(timed, outcome);
+        }
+        self.core.tell_finished(outcome);
+    }
+}
+
+impl Inspect for State {
+    fn report(&self) -> Report {
+        let snapshot = self.snapshot();
+        let load = snapshot.load;
+        self.core.report([
+            ("algorithm", snapshot.algorithm.into()),
+            ("limit", snapshot.limit.into()),
+            ("in_flight", snapshot.in_flight.into()),
+            ("succeeded", snapshot.succeeded.into()),
+            ("failed", snapshot.failed.into()),
+            ("neutral", snapshot.neutral.into()),
+            ("cancelled", snapshot.cancelled.into()),
+            ("rejected", snapshot.rejected.into()),
+            ("bypassed", snapshot.bypassed.into()),
+            ("offered_per_second", load.offered_per_second.into()),
+            ("served_per_second", load.served_per_second.into()),
+            ("response_time", load.response_time.into()),
+            ("demand", load.demand.into()),
+        ])
+    }
+}
+
+impl super::Load {
+    fn of(window: &Window) -> Self {
+        let per_second = |calls: u64| {
+            let calls = u128::from(calls) * 1_000_000_000 / window.span.as_nanos().max(1);
+            u64::try_from(calls).unwrap_or(u64::MAX)
+        };
+        let offered = window.ended.saturating_add(window.refused);
+        let demand = u128::from(offered) * window.mean.as_nanos();
+        Self {
+            offered_per_second: per_second(offered),
+            served_per_second: per_second(window.ended),
+            response_time: window.mean,
+            demand: u64::try_from(demand.div_ceil(window.span.as_nanos().max(1)))
+                .unwrap_or(u64::MAX),
+        }
+    }
+}
