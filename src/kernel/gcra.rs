@@ -5,12 +5,17 @@
 //! full again. Whole nanoseconds are too coarse for it: at 3·10⁸ a second the
 //! emission interval would round from 3.33 to 3 ns, 11 % too fast. So time is
 //! counted in **units of which an emission interval has a whole number**: up to
-//! four per nanosecond, 64 bits hold at least 146 years of them. Where the
+//! eight per nanosecond, 64 bits hold at least 73 years of them. Where the
 //! interval is a whole number of nanoseconds, or halves, thirds or quarters of
 //! one (100 a second, 30, 1024), a tick is a whole number of units
 //! too, and everything is exact. Elsewhere (7 a second, 999) the current time is
 //! rounded down, by less than a quarter of a nanosecond and without accumulating:
 //! less than the clock itself rounds.
+//!
+//! All such times are even. The lowest bit of the word says by which of two *forms*
+//! it is to be read: a bucket goes over to another quota by writing the form that
+//! is not in use, and then the word. So whoever has read a word has read its form,
+//! or cannot swap that word.
 
 use std::time::Duration;
 
@@ -66,13 +71,50 @@ const BUSY: u64 = u64::MAX - 1;
 /// One bucket.
 #[derive(Debug, Default)]
 pub struct Gcra {
-    /// The theoretical arrival time, in units of the scale below.
-    tat: AtomicU64,
-    /// The quota that `tat` was written under; written while it is `BUSY`.
+    word: AtomicU64,
+    /// Written while the word is `BUSY`.
+    forms: [Form; 2],
+}
+
+/// The numbers of the quota that a word was written under.
+#[derive(Debug, Default)]
+struct Form {
     scale: AtomicU64,
     /// 0 in a bucket that was never drawn from.
     cell: AtomicU64,
     full: AtomicU64,
+}
+
+impl Form {
+    #[inline]
+    fn is_of(&self, quota: &Quota) -> bool {
+        self.scale.load(Ordering::Acquire) == quota.scale
+            && self.cell.load(Ordering::Acquire) == quota.cell
+            && self.full.load(Ordering::Acquire) == quota.full
+    }
+
+    fn set(&self, quota: &Quota) {
+        self.scale.store(quota.scale, Ordering::Release);
+        self.cell.store(quota.cell, Ordering::Release);
+        self.full.store(quota.full, Ordering::Release);
+    }
+}
+
+/// What a word holds: a TAT, and which form it has.
+#[derive(Debug, Clone, Copy)]
+struct Word(u64);
+
+impl Word {
+    #[inline]
+    fn tat(self) -> u64 {
+        self.0 & !1
+    }
+
+    /// Another TAT of this form.
+    #[inline]
+    fn with(self, tat: u64) -> u64 {
+        tat | (self.0 & 1)
+    }
 }
 
 impl Gcra {
@@ -86,23 +128,25 @@ impl Gcra {
     /// fewest steps, which leaves to it whatever is out of the ordinary.
     #[inline]
     pub fn ask(&self, quota: &Quota, now: Tick, cost: u32) -> Answer {
-        let tat = self.tat.load(Ordering::Acquire);
-        if !self.is_of(quota) {
+        let word = Word(self.word.load(Ordering::Acquire));
+        if !self.form(word).is_of(quota) {
             return Answer::Unsure;
         }
         let Some(cost) = quota.units_of(cost) else {
             return Answer::Unsure;
         };
         let units = quota.units(now);
+        let tat = word.tat();
         // A mark in place of a time is too far ahead to pass.
         let (next, earliest) = quota.after(tat, units, cost);
         if units >= earliest {
-            return match self.swap(tat, next) {
+            return match self.swap(word, word.with(next)) {
                 true => Answer::Admit,
                 false => Answer::Unsure,
             };
         }
-        if tat >= BUSY || quota.is_unlikely(tat, units) || self.tat.load(Ordering::Relaxed) != tat {
+        let changed = || self.word.load(Ordering::Relaxed) != word.0;
+        if word.0 >= BUSY || quota.is_unlikely(tat, units) || changed() {
             return Answer::Unsure;
         }
         Answer::Late(quota.wait(earliest, now))
@@ -118,22 +162,23 @@ impl Gcra {
         };
         let units = quota.units(now);
         loop {
-            let Some(tat) = self.load(quota, now) else {
+            let Some(word) = self.load(quota, now) else {
                 return Decision::Dead;
             };
+            let tat = word.tat();
             let (next, earliest) = quota.after(tat, units, cost);
             if units >= earliest {
-                if self.swap(tat, next) {
+                if self.swap(word, word.with(next)) {
                     return Decision::Admit(Level(next));
                 }
                 continue;
             }
             let wait = Duration::from_nanos(quota.wait(earliest, now));
             if wait <= patience && next <= quota.most(units) {
-                if !self.swap(tat, next) {
+                let (before, after) = (word.0, word.with(next));
+                if !self.swap(word, after) {
                     continue;
                 }
-                let (before, after) = (tat, next);
                 return Decision::Wait {
                     wait,
                     reserved: Some(Reservation { before, after }),
@@ -143,8 +188,8 @@ impl Gcra {
             // The clock was wrong and went back: the bucket is set to as empty as it
             // can be, or it would refuse until the clock is there again.
             if quota.is_unlikely(tat, units) {
-                self.swap(tat, quota.most(units));
-            } else if self.tat.load(Ordering::Relaxed) == tat {
+                self.swap(word, word.with(quota.most(units)));
+            } else if self.word.load(Ordering::Relaxed) == word.0 {
                 return Decision::Wait {
                     wait,
                     reserved: None,
@@ -158,67 +203,65 @@ impl Gcra {
     /// the bucket has is kept, up to the new burst: a burst that is lowered leaves
     /// no debt, and one that is raised again mints nothing.
     pub fn change(&self, old: &Quota, new: &Quota, now: Tick, publish: impl FnOnce()) {
-        let lacks = loop {
+        let word = loop {
             match self.load(old, now) {
                 None => return publish(),
-                Some(tat) if self.swap(tat, BUSY) => break tat.saturating_sub(old.units(now)),
+                Some(word) if self.swap(word, BUSY) => break word,
                 Some(_) => {}
             }
         };
         publish();
-        self.enter(new, now, new.lacks_after(lacks, old.cell, old.full));
+        let lacks = word.tat().saturating_sub(old.units(now));
+        self.enter(word, new, now, new.lacks_after(lacks, old.cell, old.full));
     }
 
     /// How full the bucket is at `now`; `None` if it was retired.
     #[must_use]
     pub fn level(&self, quota: &Quota, now: Tick) -> Option<Level> {
-        self.load(quota, now).map(Level)
+        self.load(quota, now).map(|word| Level(word.tat()))
     }
 
     /// Gives a reservation back, if nobody has reserved behind it. Otherwise
     /// its place stays empty: those behind it were told their times already.
     pub fn cancel(&self, reservation: Reservation) {
-        self.swap(reservation.after, reservation.before);
+        self.swap(Word(reservation.after), reservation.before);
     }
 
     /// Retires the bucket if it is full at `now`, that is, like a new one.
     pub fn try_retire(&self, quota: &Quota, now: Tick) -> bool {
         match self.load(quota, now) {
             None => true,
-            Some(tat) => tat <= quota.units(now) && self.swap(tat, DEAD),
+            Some(word) => word.tat() <= quota.units(now) && self.swap(word, DEAD),
         }
     }
 
-    /// Whether the word, which was read before, is in the units of `quota`.
     #[inline]
-    fn is_of(&self, quota: &Quota) -> bool {
-        self.scale.load(Ordering::Acquire) == quota.scale
-            && self.cell.load(Ordering::Acquire) == quota.cell
+    fn form(&self, word: Word) -> &Form {
+        &self.forms[usize::from(word.0 & 1 != 0)]
     }
 
     #[inline]
-    fn swap(&self, old: u64, new: u64) -> bool {
-        self.tat
-            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
+    fn swap(&self, old: Word, new: u64) -> bool {
+        self.word
+            .compare_exchange(old.0, new, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// The TAT in the units of `quota`; `None` if the bucket is dead.
+    /// The word, in the form of `quota`; `None` if the bucket is dead.
     #[inline]
-    fn load(&self, quota: &Quota, now: Tick) -> Option<u64> {
+    fn load(&self, quota: &Quota, now: Tick) -> Option<Word> {
         loop {
-            // First the word, then its units: whoever reads a word that was
-            // carried over also reads the units it was carried over to. Whoever
-            // reads newer units than the word's cannot swap that word, and sees
-            // when it reads the word again that it has changed.
-            let tat = self.tat.load(Ordering::Acquire);
-            if tat < BUSY && self.is_of(quota) {
-                return Some(tat);
+            // First the word, then its form: whoever reads a word also reads the form
+            // it was written in, or, if the bucket has gone over twice meanwhile, a
+            // newer one: but then cannot swap the word.
+            let word = Word(self.word.load(Ordering::Acquire));
+            if word.0 < BUSY && self.form(word).is_of(quota) {
+                return Some(word);
             }
-            if tat == DEAD {
+            if word.0 == DEAD {
                 return None;
             }
-            self.carry_over(quota, now, tat);
+            self.carry_over(quota, now, word);
         }
     }
 
@@ -226,32 +269,33 @@ impl Gcra {
     /// number of requests, so that going there and back mints nothing; a faster
     /// rate refills it faster from now on.
     #[cold]
-    fn carry_over(&self, quota: &Quota, now: Tick, tat: u64) {
-        if tat == BUSY || !self.swap(tat, BUSY) {
+    fn carry_over(&self, quota: &Quota, now: Tick, word: Word) {
+        if word.0 == BUSY || !self.swap(word, BUSY) {
             spin();
             return;
         }
-        let scale = self.scale.load(Ordering::Relaxed);
-        let cell = self.cell.load(Ordering::Relaxed);
-        let full = self.full.load(Ordering::Relaxed);
+        let form = self.form(word);
+        let scale = form.scale.load(Ordering::Relaxed);
+        let cell = form.cell.load(Ordering::Relaxed);
+        let full = form.full.load(Ordering::Relaxed);
         let lacks = match cell {
             0 => 0,
-            _ => quota.lacks_after(tat.saturating_sub(units(scale, now)), cell, full),
+            _ => quota.lacks_after(word.tat().saturating_sub(units(scale, now)), cell, full),
         };
-        self.enter(quota, now, lacks);
+        self.enter(word, quota, now, lacks);
     }
 
-    /// Ends what began with `BUSY`: the bucket lacks so many units of `quota`.
-    fn enter(&self, quota: &Quota, now: Tick, lacks: u128) {
+    /// Ends what began with `BUSY` in the place of `word`: the bucket lacks so many
+    /// units of `quota`.
+    fn enter(&self, word: Word, quota: &Quota, now: Tick, lacks: u128) {
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead());
-        let fresh = if lacks == 0 {
-            0
-        } else {
-            quota.units(now).saturating_add(lacks).min(LAST)
+        let fresh = match lacks {
+            0 => 0,
+            // Rounded up to what is even.
+            _ => (quota.units(now).saturating_add(lacks).min(LAST - 1) + 1) & !1,
         };
-        self.scale.store(quota.scale, Ordering::Release);
-        self.cell.store(quota.cell, Ordering::Release);
-        self.full.store(quota.full, Ordering::Release);
-        self.tat.store(fresh, Ordering::Release);
+        let next = Word((word.0 & 1) ^ 1);
+        self.form(next).set(quota);
+        self.word.store(next.with(fresh), Ordering::Release);
     }
 }

@@ -12,9 +12,9 @@ pub(super) const FRACTION: u32 = 60;
 /// four words, so that a policy update can publish it atomically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Units per nanosecond, with 60 fraction bits, rounded down: up to 4.
+    /// Units per nanosecond, with 60 fraction bits, rounded down: up to 8.
     pub(super) scale: u64,
-    /// Units per emission interval.
+    /// Units per emission interval: an even number, as all times are.
     pub(super) cell: u64,
     /// Units that an empty bucket needs to fill.
     pub(super) full: u64,
@@ -31,24 +31,24 @@ pub enum QuotaError {
     Zero,
     /// More than one request a nanosecond.
     TooFast,
-    /// The bucket would take more than 73 years to fill, or the period is longer.
+    /// The bucket would take more than 36 years to fill, or the period is longer.
     TooSlow,
 }
 
 impl Quota {
     /// `permits` every `period`, with up to `burst` at once, and reservations of
-    /// up to `patience` (which saturates at 73 years).
+    /// up to `patience` (which saturates at 36 years).
     ///
     /// # Errors
     /// [`QuotaError`] if the rate or the burst is zero, the rate is above one a
-    /// nanosecond, or `period` or `burst × period / permits` is above 73 years.
+    /// nanosecond, or `period` or `burst × period / permits` is above 36 years.
     pub fn new(
         permits: u32,
         period: Duration,
         burst: u32,
         patience: Duration,
     ) -> Result<Self, QuotaError> {
-        const MOST: u128 = 1 << 61;
+        const MOST: u128 = 1 << 60;
         let period = period.as_nanos();
         let permits = u128::from(permits);
         if permits == 0 || period == 0 || burst == 0 {
@@ -61,11 +61,12 @@ impl Quota {
             return Err(QuotaError::TooSlow);
         }
         let exact = (1..=4).find(|units| (units * period).is_multiple_of(permits));
-        let cell = exact.unwrap_or(4) * period / permits;
+        let cell = 2 * (exact.unwrap_or(4) * period / permits);
         // Rounded down: nobody is early.
         let scale = ((cell * permits) << FRACTION) / period;
         let patience = (patience.as_nanos().min(MOST) * scale) >> FRACTION;
-        let ahead = (u128::from(burst) * cell + patience).min(MOST << 2);
+        let ahead = (u128::from(burst) * cell + patience).min(MOST << 3);
+        let ahead = ahead.next_multiple_of(2);
         let word = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
         Ok(Self {
             scale: word(scale),
@@ -117,7 +118,7 @@ impl Quota {
         (units <= self.full).then_some(units)
     }
 
-    /// The time as units, rounded down; it stands still where a full bucket more
+    /// The time as units, rounded down to an even number; it stands still where a full bucket more
     /// would not fit the word.
     #[inline]
     pub(super) fn units(&self, now: Tick) -> u64 {
@@ -163,13 +164,15 @@ impl Quota {
         due.saturating_sub(now.as_nanos()).max(1)
     }
 
-    /// The earliest time whose units, rounded down, are at least `units`.
+    /// The earliest time whose units, rounded down, are at least `units`, which are
+    /// even.
     #[inline]
     pub(super) fn time(&self, units: u64) -> Tick {
-        // Of most quotas a nanosecond has a whole number of units.
+        // Of most quotas a nanosecond has a whole number of units, and mostly two.
         const WHOLE: u64 = 1 << FRACTION;
+        const TWO: u64 = WHOLE * 2;
         Tick::from_nanos(match self.scale {
-            WHOLE => units,
+            TWO => units / 2,
             scale if scale.is_multiple_of(WHOLE) => units.div_ceil((scale / WHOLE).max(1)),
             scale => divided(units, scale),
         })
@@ -195,7 +198,7 @@ impl Quota {
 #[allow(clippy::cast_possible_truncation)] // saturated before
 pub(super) fn units(scale: u64, now: Tick) -> u64 {
     let product = u128::from(now.as_nanos()) * u128::from(scale);
-    (product >> FRACTION).min(u128::from(u64::MAX)) as u64
+    (product >> FRACTION).min(u128::from(u64::MAX)) as u64 & !1
 }
 
 /// [`Quota::time`] in full.
@@ -210,4 +213,4 @@ pub(super) fn divided(units: u64, scale: u64) -> u64 {
 pub struct Level(pub(super) u64);
 
 /// The last time that the word of a bucket can hold.
-pub(super) const LAST: u64 = u64::MAX - 2;
+pub(super) const LAST: u64 = u64::MAX - 3;

@@ -113,7 +113,7 @@ impl Policy {
                 QuotaError::Zero => PolicyError::new(
                     "rate",
                     rate,
-                    "allowed are 1 to 4294967295 requests, per 1 ns to 73 years; to refuse everything, close the layer by its handle",
+                    "allowed are 1 to 4294967295 requests, per 1 ns to 36 years; to refuse everything, close the layer by its handle",
                 ),
                 QuotaError::TooFast => {
                     PolicyError::new("rate", rate, "allowed is up to one request a nanosecond")
@@ -121,7 +121,7 @@ impl Policy {
                 QuotaError::TooSlow => PolicyError::new(
                     "burst",
                     format_args!("{burst} at {rate}"),
-                    "a bucket must fill within 73 years: take a smaller burst or a higher rate",
+                    "a bucket must fill within 36 years: take a smaller burst or a higher rate",
                 ),
             }
         })
@@ -163,7 +163,7 @@ impl PolicyBuilder {
     }
 
     /// Requests that may come at once after a pause: 1 to 4,294,967,295, as long
-    /// as an empty bucket fills within 73 years. By default those of one second,
+    /// as an empty bucket fills within 36 years. By default those of one second,
     /// at least 1.
     pub fn burst(mut self, requests: u32) -> Self {
         self.burst = Some(requests);
@@ -213,7 +213,7 @@ impl PolicyBuilder {
         let Some(permits) = self.permits else {
             return Err(PolicyError::missing(
                 "rate",
-                "allowed are 1 to 4294967295 requests, per 1 ns to 73 years (in a file: permits, and per)",
+                "allowed are 1 to 4294967295 requests, per 1 ns to 36 years (in a file: permits, and per)",
             ));
         };
         let per = self.per.unwrap_or(Duration::from_secs(1));
