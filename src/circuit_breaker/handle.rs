@@ -32,8 +32,9 @@ steers! {
         /// The state, what the windows still cover and the probes stay. An open
         /// circuit waits no longer than it would under the new policy. Circuits of
         /// keys follow with their next call, unless they have a policy of their
-        /// own. Of the calls in flight when the slow threshold changes only failures
-        /// count. Another [`Kind`](super::Kind) begins anew. `max_keys` stays as it was.
+        /// own. Calls in flight when the slow threshold changes count when they end,
+        /// and not before. Another [`Kind`](super::Kind) begins anew. `max_keys` stays
+        /// as it was.
         update
     }
     {
@@ -111,16 +112,23 @@ impl Handle {
     {
         let keys = self.state.keys.as_ref()?;
         let id = self.state.id(keys, key, request).ok()?;
-        keys.find(&self.state, id).map(KeyedCircuit)
+        let user = keys.find(&self.state, id)?;
+        Some(KeyedCircuit { user, key: id })
     }
 
     /// The circuits of keys that are open or half-open, in no order. It takes the
     /// time to look at all of them.
     #[must_use]
     pub fn open_circuits(&self) -> Vec<KeyedCircuit> {
-        let open = |user: &User| !user.word().is_closed();
-        let users = self.state.users().into_iter().filter(open);
-        users.map(KeyedCircuit).collect()
+        let mut open = self.state.users();
+        open.retain(|user| !user.word().is_closed());
+        let keyed = |user: User| {
+            Some(KeyedCircuit {
+                key: user.key()?,
+                user,
+            })
+        };
+        open.into_iter().filter_map(keyed).collect()
     }
 
     /// Gives a key a policy of its own, or with `None` that of all others. It is
@@ -157,35 +165,38 @@ impl Handle {
 
 /// The circuit of one key. It is not given up while somebody holds this.
 #[derive(Debug)]
-pub struct KeyedCircuit(User);
+pub struct KeyedCircuit {
+    user: User,
+    key: KeyId,
+}
 
 impl KeyedCircuit {
     /// Whose it is: the same as in its [`Transition`](super::Transition)s.
     #[must_use]
-    pub fn key(&self) -> Option<KeyId> {
-        self.0.key()
+    pub fn key(&self) -> KeyId {
+        self.key
     }
 
     /// Where it stands.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        of_circuit(&self.0)
+        of_circuit(&self.user)
     }
 
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        self.0.policy()
+        self.user.policy()
     }
 
     /// As [`Handle::reset`].
     pub fn reset(&self) {
-        self.0.reset();
+        self.user.reset();
     }
 
     /// As [`Handle::drain_probes`].
     pub fn drain_probes(&self) {
-        self.0.drain_probes();
+        self.user.drain_probes();
     }
 }
 

@@ -204,3 +204,29 @@ impl Keys {
         true
     }
 }
+
+#[cfg(all(test, not(keep_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::registry::Setup;
+
+    /// Made, or following, while the policy is replaced: it follows later.
+    #[test]
+    fn a_policy_that_is_replaced_meanwhile_is_followed_later() {
+        let time = ManualClock::new();
+        let setup = Setup::new().with_clock(time.clock());
+        let policy = Policy::consecutive(1).unwrap();
+        let common = Common::single(policy, setup);
+        let replaced = || {
+            common.renew();
+            policy
+        };
+        let circuit = Circuit::new(&common, replaced, None, time.now());
+        assert!(circuit.is_behind());
+        circuit.follow(replaced);
+        assert!(circuit.is_behind());
+        circuit.follow(|| policy);
+        assert!(!circuit.is_behind());
+    }
+}

@@ -128,10 +128,11 @@ impl Circuit {
         self.slow_threshold.store(threshold, Ordering::Relaxed);
         self.quiet_until
             .store(quiet_until.as_nanos(), Ordering::Release);
-        let refuses_until = cold.phases.refuses_until().as_nanos();
-        self.refuses_until.store(refuses_until, Ordering::Release);
+        // Who sees until when it refuses sees this.
         let longest_wait = nanos(cold.phases.longest_wait());
         self.longest_wait.store(longest_wait, Ordering::Relaxed);
+        let refuses_until = cold.phases.refuses_until().as_nanos();
+        self.refuses_until.store(refuses_until, Ordering::Release);
         self.word.store(word.0, Ordering::Release);
     }
 

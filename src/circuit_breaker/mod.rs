@@ -80,8 +80,10 @@
 //!
 //! With a slow ratio, a call that has not ended counts as slow once it has lasted
 //! for the threshold and at most an eighth more, as soon as another call comes: a
-//! dependency that hangs is cut off while its callers still wait. It counts once;
-//! if it fails in the end, that failure is added.
+//! dependency that hangs is cut off while its callers still wait. One call is one
+//! entry: if it fails in the end, its entry says so from then on, as long as the
+//! window has it; an end that comes later than that adds nothing. A call that was
+//! slow is slow whatever its outcome, also if that says nothing else.
 //!
 //! | default | here | resilience4j | Polly | why |
 //! |---|---|---|---|---|
@@ -103,11 +105,30 @@
 //! The share is capped at 75 % unless the policy says otherwise. Without a cap
 //! hardly anything gets through, and the recovery goes unseen for minutes.
 //!
+//! Evidence are requests that the policy decided about and ends that say something:
+//! not what an operator refused or let through unseen, what the service was not ready
+//! for, and what ended in a neutral way. The client throttle counts requests before
+//! they are sent, as the book does, so that a service that hangs is spared. So a
+//! burst of more than [`minimum_calls`](PolicyBuilder::minimum_calls) requests at
+//! once is throttled until the first are answered: let the minimum be above the
+//! calls that are usually in flight.
+//!
 //! # Admission
 //! In `call`. An open circuit refuses without asking the service whether it is
-//! ready; one of a key is found in `call` only, so the service is asked before. In the half-open state as many calls pass at once as there are probes; a
-//! probe that is dropped, says nothing or takes too long gives its place to
-//! another. What was admitted under an earlier state changes nothing when it ends.
+//! ready, and `poll_ready` does not wait for it; when the wait is over, it does. The
+//! circuit of a key is found in `call` only, so `poll_ready` asks the service before,
+//! and `call` refuses whether or not it is ready.
+//!
+//! In the half-open state as many calls pass at once as there are probes; a probe
+//! that is dropped, says nothing or takes too long gives its place to another, and
+//! its end changes nothing. So probes that only hang neither close nor open it, and
+//! no more of them hang than there are places; and a service whose healthy calls
+//! last longer than [`probe_timeout`](PolicyBuilder::probe_timeout) never closes it:
+//! such calls want a longer one. What was admitted under an earlier state changes
+//! nothing when it ends.
+//!
+//! An operator who keeps it closed ([`Mode::ForcedClosed`]) keeps it closed against
+//! probes under way, too: the first call or end closes it.
 //!
 //! A failure that carries `Retry-After` and opens the circuit keeps it open for as
 //! long as it asks, within [`max_retry_after`](PolicyBuilder::max_retry_after).
@@ -115,9 +136,11 @@
 //! # Cancel safety
 //! Every future may be dropped at any poll. A call that is dropped counts by its
 //! age: as a failure once it has lasted for the slow threshold, since a timeout
-//! further out drops calls too; else as nothing. Without a slow ratio its time
-//! counts from the first time it was pending, so that calls that are ready at once
-//! read no clock. See [`Dropped`].
+//! further out drops calls too; else as nothing. A timeout further out wants a slow
+//! threshold below it: calls, and probes, that it drops earlier say nothing, and a
+//! service that hangs would go unseen. Without a slow ratio the time counts from
+//! when it was first pending, so that calls that are ready at once read no clock.
+//! A call that was never polled has not begun. See [`Dropped`].
 //!
 //! # Sharing
 //! The circuits belong to the layer. All services it makes, and their clones,
@@ -125,16 +148,22 @@
 //!
 //! A keyed breaker has a circuit per key, up to a cap. A new key takes the place of
 //! one that is closed and remembers nothing bad, or to which nothing bad has
-//! happened for [`max_open_wait`](PolicyBuilder::max_open_wait) since its wait was
-//! over: a flood of keys never frees one that is being held back. Keys that find no
-//! place, and requests without a key, share one circuit. Each circuit takes
-//! about two kilobytes, and 16 bytes per call of its count window. Keys are kept as hashes
-//! only; they are in events, never in metrics.
+//! happened for [`max_open_wait`](PolicyBuilder::max_open_wait) and for its time
+//! window, counted from the end of its wait if it was open; of a kind that refuses a
+//! share, until nothing bad is left in its window. So a flood of keys never frees
+//! one that is being held back. Keys that find no place, and requests without a key,
+//! share one circuit. Each circuit takes less than two kilobytes, and 16 bytes per
+//! bad call that its count window remembers. Keys are kept as hashes only; they are
+//! in events, never in metrics. [`Handle::circuit`] finds that of a key, and
+//! [`Handle::open_circuits`] those that are not closed.
 //!
 //! # Errors
 //! [`Open`](crate::RejectionKind::Open), with the time until the next step in which
-//! it may pass: 503 and `Retry-After` over HTTP, `UNAVAILABLE` over gRPC. It is the
-//! same for all that are held back, and says nothing about why.
+//! it may pass: 503 and `Retry-After` over HTTP, `UNAVAILABLE` over gRPC. Beside
+//! probes that take all places nobody knows that time: it is the first wait, or what
+//! is left of the first probe's time if that is less. It is the same for all that
+//! are held back, and says nothing about why. If the clock goes back behind the
+//! moment at which it opened, its wait begins anew.
 //! [`Closed`](crate::RejectionKind::Closed) if an operator has isolated it,
 //! [`NotReady`](crate::RejectionKind::NotReady).
 //!
@@ -150,12 +179,16 @@
 //! A bad end takes a lock for a moment and adds up what the threads have counted;
 //! so does a good one while a window with a failure in it lacks calls. A call that
 //! is pending under a slow ratio costs two locked instructions more. A refusal of
-//! an open circuit is about 340 instructions and reads the clock once. The kinds
+//! an open circuit is about 340 instructions and reads the clock once, and once more
+//! in `poll_ready`, to see whether to wait for the service. The kinds
 //! that refuse a share add up the counts of all threads on every call, and a keyed
 //! breaker looks its circuit up.
 //!
 //! # Events
-//! `Transition`, once for each, with the reason and the figures; `Rejected`,
+//! `Transition`, once for each, with the reason and the figures, and a number: two
+//! threads may tell of two changes of a circuit in either order, and the numbers
+//! say which was first. A circuit that made room for another key tells nothing, and
+//! counts from 1 when its key comes again. `Rejected`,
 //! `Finished` with the outcome, `Updated`, `CallbackPanicked` (the classifier or
 //! the key).
 

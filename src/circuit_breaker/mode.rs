@@ -17,7 +17,7 @@ pub enum Mode {
     /// It refuses everything: [`Override::Close`].
     ForcedOpen,
     /// It lets everything through and counts the ends, and does not open. A circuit
-    /// that was open is closed by its next call.
+    /// that was open is closed by its next call, or by the next end of one.
     ForcedClosed,
     /// It lets everything through and looks at nothing; the circuits stay as they
     /// are.

@@ -86,7 +86,7 @@ pub enum Dropped {
     /// slow ratio its time counts from the first time it was pending.
     #[default]
     ByAge,
-    /// Nothing.
+    /// Nothing; with a slow ratio, as slow as it was.
     Neutral,
     /// A failure.
     Failure,

@@ -36,7 +36,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    #[cfg(all(test, keep_loom))]
+    #[cfg(test)]
     pub(super) fn single(policy: Policy, setup: Setup) -> Arc<Self> {
         Arc::new(Self::new(
             Core::new("circuit_breaker", setup).0,

@@ -53,6 +53,7 @@ impl Listener for Trace {
                 target: "tower_keep",
                 pattern,
                 name,
+                number = change.number,
                 from = change.from.label(),
                 to = change.to.label(),
                 reason = change.reason.label(),

@@ -1,7 +1,7 @@
 //! One circuit per key.
 
 use tower_keep::circuit_breaker::{
-    CircuitBreakerLayer, CircuitState, Handle, Kind, Policy, PolicyBuilder,
+    CircuitBreakerLayer, CircuitState, Handle, KeyedCircuit, Kind, Policy, PolicyBuilder,
 };
 use tower_keep::classify::Outcome;
 use tower_keep::event::{Event, Source};
@@ -215,7 +215,7 @@ fn open_circuits_are_found_and_reset() {
         handle.admit_for(&by, &n).unwrap().finish(outcome);
     }
     let open = handle.open_circuits();
-    let mut found: Vec<_> = open.iter().map(|circuit| circuit.key().unwrap()).collect();
+    let mut found: Vec<_> = open.iter().map(KeyedCircuit::key).collect();
     found.sort_unstable();
     let mut expected: Vec<_> = (0..50)
         .step_by(5)

@@ -16,6 +16,7 @@ mod keys;
 mod model;
 mod policies;
 mod probes;
+mod random;
 mod reference;
 mod share_model;
 mod shares;

@@ -209,26 +209,40 @@ fn the_first_call_after_the_wait_waits_for_its_service() {
     assert!(matches!(poll, Poll::Ready(Ok(()))), "{poll:?}");
 }
 
-/// A call that nobody has polled has not begun.
+/// A call that nobody has polled has not begun, probe or not, timed or not.
 #[test]
-fn a_probe_that_was_never_polled_says_nothing() {
+fn a_call_that_was_never_polled_says_nothing() {
     use tower::{Layer, Service};
-    let time = ManualClock::new();
-    let setup = Setup::new().with_clock(time.clock());
-    let layer = CircuitBreakerLayer::with(fixed().consecutive(1).build().unwrap(), setup);
-    let handle = layer.handle();
-    let (probe, _, _) = crate::support::inner(&time);
-    let mut service = layer.layer(probe);
-    finish(&handle, BAD);
-    time.advance(secs(1));
-    assert!(crate::support::poll_ready(&mut service).is_ready());
-    let unpolled = service.call(crate::support::request("a"));
-    time.advance(secs(2));
-    drop(unpolled);
-    assert_eq!(
-        (state(&handle), handle.snapshot().trips),
-        (CircuitState::HalfOpen, 1)
-    );
+    for policy in [
+        fixed().consecutive(1),
+        fixed().consecutive(1).slow_ratio(Ratio::ONE),
+    ] {
+        let time = ManualClock::new();
+        let setup = Setup::new().with_clock(time.clock());
+        let layer = CircuitBreakerLayer::with(policy.build().unwrap(), setup);
+        let handle = layer.handle();
+        let (probe, _, _) = crate::support::inner(&time);
+        let mut service = layer.layer(probe);
+        let mut unpolled = || {
+            assert!(crate::support::poll_ready(&mut service).is_ready());
+            let unpolled = service.call(crate::support::request("a"));
+            time.advance(secs(2));
+            drop(unpolled);
+        };
+        unpolled();
+        assert_eq!(
+            (state(&handle), handle.snapshot().trips),
+            (CircuitState::Closed, 0)
+        );
+        finish(&handle, BAD);
+        time.advance(secs(1));
+        unpolled();
+        let seen = handle.snapshot();
+        assert_eq!(
+            (seen.state, seen.trips, seen.probes),
+            (CircuitState::HalfOpen, 1, 0)
+        );
+    }
 }
 
 /// An open circuit refuses without asking the service whether it is ready.

@@ -7,7 +7,7 @@ use tower_keep::test_util::ManualClock;
 
 use crate::behaviour::{BAD, breaker};
 use crate::figures::time;
-use crate::model::Random;
+use crate::random::Random;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Evidence {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::sweep;
 use crate::clock::Tick;
-use crate::kernel::pending::{Pending, width};
+use crate::kernel::pending::{Pending, Place, width};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -55,7 +55,7 @@ proptest! {
     }
 }
 
-type Call = (u64, Option<crate::kernel::pending::Place>, bool);
+type Call = (u64, Option<Place>, bool);
 
 fn pending_sweep(
     pending: &Pending,
@@ -110,14 +110,14 @@ fn a_sweep_tells_whose_calls_it_took() {
     });
     let mut taken = Vec::new();
     pending.sweep(Tick::from_nanos(1_001_600), limit, |calls| {
-        taken.push(calls)
+        taken.push(calls);
     });
     taken.sort_by_key(|calls| std::cmp::Reverse(calls.age));
     let told: Vec<_> = taken
         .iter()
         .map(|calls| (calls.calls, calls.slice))
         .collect();
-    let slices = places.map(|place| place.slice());
+    let slices = places.map(Place::slice);
     assert_eq!(slices[0], slices[1]);
     assert_eq!(told, [(2, slices[0]), (1, slices[2])]);
     assert_eq!(taken[0].age - taken[1].age, 900 / width(limit));

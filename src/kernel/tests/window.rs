@@ -67,7 +67,7 @@ proptest! {
         for &(kind, step) in &ends {
             now += step;
             window.advance(Tick::from_nanos(now));
-            window.add(bad(kind).map_or(Counts::good(1), |bad| Counts::bad(bad)));
+            window.add(bad(kind).map_or(Counts::good(1), Counts::bad));
             list.push((now / width, bad(kind)));
             let recent = list.iter().filter(|(slot, _)| slot + slots as u64 > now / width);
             prop_assert_eq!(window.counts(), sum(recent.map(|(_, end)| end)));
