@@ -217,6 +217,36 @@ fn fault_017_a_release_wakes_one_and_waiting_wakes_nobody() {
 }
 
 #[test]
+fn fault_017_who_waits_for_a_time_is_woken_once() {
+    let time = ManualClock::new();
+    let setup = || tower_keep::Setup::new().with_clock(time.clock());
+    let (probe, script, _) = crate::support::inner(&time);
+    let policy = rate(10).to_builder().burst(1).max_wait(secs(20));
+    let throttle = ThrottleLayer::with(policy.build().unwrap(), setup()).waiting();
+    throttle.handle().admit(1).unwrap();
+    let wait = |_| Hand::new(throttle.layer(probe.clone()).call(request("a")));
+    let mut waiters: Vec<_> = (0..100).map(wait).collect();
+    let limited = TimeoutLayer::with(timeouts(), setup());
+    script.then_call(Call::never());
+    let mut late = Hand::new(limited.layer(probe.clone()).call(request("a")));
+    for _ in 0..3 {
+        assert!(waiters.iter_mut().all(|w| w.poll().is_pending()));
+        assert!(late.poll().is_pending());
+    }
+    assert_eq!(late.wakes(), 0, "a timeout woke itself");
+    assert_eq!(waiters.iter().map(Hand::wakes).sum::<usize>(), 0);
+    // One after the other, in the order of their arrival.
+    for served in 0..100 {
+        time.advance(secs(1) / 10);
+        let woken: Vec<_> = waiters.iter().map(Hand::wakes).collect();
+        assert!(woken[..=served].iter().all(|wakes| *wakes == 1));
+        assert!(woken[served + 1..].iter().all(|wakes| *wakes == 0));
+        assert!(waiters[served].poll().is_ready());
+    }
+    assert_eq!(late.wakes(), 1);
+}
+
+#[test]
 fn fault_018_first_come_first_served() {
     let time = ManualClock::new();
     let setup = || tower_keep::Setup::new().with_clock(time.clock());

@@ -167,6 +167,27 @@ fn fault_036_sums_over_threads_are_exact() {
     });
     assert_eq!(handle.snapshot().neutral, 16 * each);
     handle.assert_quiet();
+
+    let throttle = ThrottleLayer::with(rate(1_000), setup(&time)).handle();
+    on_threads(16, |_| {
+        for _ in 0..each {
+            let _ = throttle.admit(1);
+        }
+    });
+    let counted = throttle.snapshot();
+    assert_eq!(counted.admitted, 1_000);
+    assert_eq!(counted.admitted + counted.rejected, 16 * each);
+
+    let timeout = TimeoutLayer::with(timeouts(), setup(&time));
+    on_threads(16, |_| {
+        let echo = tower::service_fn(async |()| Ok::<_, tower_keep::Rejection>(()));
+        let mut service = timeout.layer(echo);
+        for _ in 0..each {
+            assert!(Hand::new(call(&mut service, ())).poll().is_ready());
+        }
+    });
+    assert_eq!(timeout.handle().snapshot().finished, 16 * each);
+    timeout.handle().assert_quiet();
 }
 
 #[test]

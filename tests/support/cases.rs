@@ -214,13 +214,15 @@ impl Connectors {
 
 /// It lifts the error of what connects: that is to become the error of the others.
 #[derive(Debug, Clone)]
-pub(crate) struct Lowered<S>(Connector<MapErr<S, fn(Fail) -> Broken>>);
+pub(crate) struct Lowered<S>(Connector<MapErr<S, Lower>>);
+
+type Lower = fn(Fail) -> Broken;
 
 impl<S> Layer<S> for Connectors {
     type Service = Lowered<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let lower: fn(Fail) -> Broken = |error| error.into_inner().unwrap();
+        let lower: Lower = |error| error.into_inner().unwrap();
         Lowered(Connector::new(&self.0, MapErr::new(inner, lower)))
     }
 }
