@@ -3,27 +3,23 @@
 #[cfg(all(test, keep_loom))]
 mod loom_replay;
 mod request;
+mod source;
 #[cfg(all(test, not(keep_loom)))]
 mod tests;
 
-use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 pub use self::request::{Buffered, KeptRequest};
+use self::source::{Copied, Drawn, Readers, Shared, Source, State};
 use crate::kernel::sync::{Mutex, MutexGuard};
 use crate::replay::Earlier;
-
-/// A frame counts for at least so many bytes: a copy of a thousand tiny ones
-/// takes more memory than their data.
-const LEAST: usize = 64;
 
 /// Why a body could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,161 +98,6 @@ pub struct Replayer<B: Body> {
     shared: Arc<Shared<B>>,
 }
 
-struct Shared<B: Body> {
-    source: Mutex<Source<B>>,
-    /// Apart from the source, which may wake while it is polled.
-    readers: Mutex<Readers>,
-}
-
-struct Source<B: Body> {
-    body: Option<B>,
-    state: State,
-    /// The copy, from the frame number `start` on.
-    frames: VecDeque<Copied>,
-    start: usize,
-    /// How many more bytes may be copied.
-    room: usize,
-    /// A [`Replayer`] lives.
-    kept: bool,
-    /// Readers below this number were replaced.
-    floor: u64,
-    /// No copy is made any more: for this reader alone.
-    sole: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// It is being polled, or has panicked there.
-    Polled,
-    Ended,
-    Failed,
-}
-
-#[derive(Clone)]
-enum Copied {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
-impl Copied {
-    fn of(frame: Frame<Bytes>) -> Option<Self> {
-        match frame.into_data() {
-            Ok(data) => Some(Self::Data(data)),
-            Err(frame) => frame.into_trailers().ok().map(Self::Trailers),
-        }
-    }
-
-    fn into_frame(self) -> Frame<Bytes> {
-        match self {
-            Self::Data(data) => Frame::data(data),
-            Self::Trailers(map) => Frame::trailers(map),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Data(data) => data.len(),
-            Self::Trailers(_) => 0,
-        }
-    }
-
-    fn charge(&self) -> usize {
-        let bytes = match self {
-            Self::Data(data) => data.len(),
-            Self::Trailers(map) => map
-                .iter()
-                .map(|(name, value)| name.as_str().len() + value.len() + LEAST)
-                .sum(),
-        };
-        bytes.max(LEAST)
-    }
-}
-
-/// Those who read, in the order of their numbers.
-#[derive(Default)]
-struct Readers {
-    next: u64,
-    living: Vec<Living>,
-}
-
-struct Living {
-    id: u64,
-    waker: Option<Waker>,
-    waits: bool,
-}
-
-impl Readers {
-    fn enter(&mut self) -> u64 {
-        let id = self.next;
-        self.next += 1;
-        self.living.push(Living {
-            id,
-            waker: None,
-            waits: false,
-        });
-        id
-    }
-
-    fn oldest(&self, floor: u64) -> Option<u64> {
-        let mut numbers = self.living.iter().map(|reader| reader.id);
-        numbers.find(|id| *id >= floor)
-    }
-
-    fn is_alone(&self, id: u64, floor: u64) -> bool {
-        let mut living = self.living.iter();
-        !living.any(|other| other.id != id && other.id >= floor)
-    }
-
-    fn find(&mut self, id: u64) -> Option<&mut Living> {
-        self.living.iter_mut().find(|reader| reader.id == id)
-    }
-
-    fn wait(&mut self, id: u64, waker: &Waker) {
-        if let Some(reader) = self.find(id) {
-            reader.waits = true;
-            match &mut reader.waker {
-                Some(old) => old.clone_from(waker),
-                None => reader.waker = Some(waker.clone()),
-            }
-        }
-    }
-
-    fn leave(&mut self, id: u64) -> Option<Living> {
-        let place = self.living.iter().position(|reader| reader.id == id)?;
-        Some(self.living.remove(place))
-    }
-
-    /// Somebody who waits, and does not any more.
-    fn next_waiting(&mut self) -> Option<Waker> {
-        let reader = self.living.iter_mut().find(|reader| reader.waits)?;
-        reader.waits = false;
-        reader.waker.take()
-    }
-}
-
-impl<B: Body> Shared<B> {
-    /// Wakes all who wait. No lock is held then: a waker is foreign code.
-    fn wake_all(&self) {
-        let next = || self.readers.lock().next_waiting();
-        while let Some(waker) = next() {
-            waker.wake();
-        }
-    }
-}
-
-/// The source wakes whoever reads, not only the one who has polled it last: that
-/// one may be gone, or busy elsewhere.
-impl<B: Body + Send + 'static> Wake for Shared<B> {
-    fn wake(self: Arc<Self>) {
-        self.wake_all();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_all();
-    }
-}
-
 impl<B: Body + Unpin> ReplayBody<B> {
     /// The body, to be read once.
     pub fn plain(body: B) -> Self {
@@ -279,16 +120,7 @@ impl<B: Body + Unpin> ReplayBody<B> {
         let mut readers = Readers::default();
         let id = readers.enter();
         let shared = Arc::new(Shared {
-            source: Mutex::new(Source {
-                body: Some(body),
-                state: State::Open,
-                frames: VecDeque::new(),
-                start: 0,
-                room: cap,
-                kept: !long,
-                floor: 0,
-                sole: long.then_some(id),
-            }),
+            source: Mutex::new(Source::new(body, cap, long.then_some(id))),
             readers: Mutex::new(readers),
         });
         let replayer = Replayer {
@@ -336,14 +168,7 @@ impl<B: Body + Unpin> Replayer<B> {
     }
 }
 
-impl<B: Body> Source<B> {
-    fn is_replayable(&self) -> bool {
-        self.sole.is_none() && matches!(self.state, State::Open | State::Ended)
-    }
-}
-
 type Read<E> = Poll<Option<Result<Frame<Bytes>, ReplayError<E>>>>;
-type Drawn<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
 impl<B> Reader<B>
 where
@@ -457,54 +282,6 @@ where
 
 fn into_bytes(mut data: impl Buf) -> Bytes {
     data.copy_to_bytes(data.remaining())
-}
-
-impl<B: Body + Unpin> Source<B> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Drawn<B> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        // Stays so if it panics.
-        self.state = State::Polled;
-        let poll = Pin::new(body).poll_frame(cx);
-        if poll.is_pending() {
-            self.state = State::Open;
-        }
-        poll
-    }
-
-    /// No other reader will come: what this one has read is let go.
-    fn leave_to(&mut self, id: u64, position: usize) {
-        self.sole = Some(id);
-        let read = position.saturating_sub(self.start);
-        self.frames.drain(..read.min(self.frames.len()));
-        self.start = position;
-    }
-
-    /// Bytes from this frame on.
-    fn hint(&self, position: usize) -> SizeHint {
-        let ahead = self.frames.iter().skip(position - self.start);
-        let ahead: u64 = ahead.map(|frame| frame.bytes() as u64).sum();
-        let rest = match (&self.body, self.state) {
-            (Some(body), State::Open) => body.size_hint(),
-            (_, State::Ended) => SizeHint::with_exact(0),
-            _ => SizeHint::default(),
-        };
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(ahead.saturating_add(upper));
-        }
-        hint.set_lower(ahead.saturating_add(rest.lower()));
-        hint
-    }
-
-    fn is_over(&self, position: usize) -> bool {
-        position - self.start >= self.frames.len()
-            && match (&self.body, self.state) {
-                (Some(body), State::Open) => body.is_end_stream(),
-                (_, state) => state == State::Ended,
-            }
-    }
 }
 
 impl<B> Body for ReplayBody<B>

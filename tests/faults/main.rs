@@ -25,6 +25,8 @@ mod d_probes;
 mod d_updates;
 mod e_bodies;
 mod e_headers;
+mod f_retry;
+mod f_wishes;
 mod k_composition;
 mod k_stack;
 mod timers;

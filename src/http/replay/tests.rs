@@ -9,7 +9,8 @@ use http::HeaderMap;
 use http_body::Body;
 use proptest::prelude::*;
 
-use super::{LEAST, ReplayBody, ReplayError, Replayer};
+use super::source::{Copied, LEAST, Source};
+use super::{ReplayBody, ReplayError, Replayer};
 use crate::clock::ManualClock;
 use crate::replay::Earlier;
 use crate::test_util::{BodyStep, Broken, CountingWaker, ScriptBody};
@@ -158,8 +159,8 @@ fn a_body_that_panics_is_broken_and_locks_nobody_out() {
 }
 
 /// Frames in the copy, and what they count for.
-fn held(source: &super::Source<ScriptBody>) -> usize {
-    source.frames.iter().map(super::Copied::charge).sum()
+fn held(source: &Source<ScriptBody>) -> usize {
+    source.frames.iter().map(Copied::charge).sum()
 }
 
 #[test]
