@@ -19,6 +19,8 @@ pub(crate) struct Policies {
     pub(crate) gateway: Gateway,
     /// For each upstream.
     pub(crate) timeout: Option<tower_keep::timeout::Policy>,
+    /// For each upstream on its own, and requests that are idempotent and have no body.
+    pub(crate) hedge: Option<tower_keep::hedge::Policy>,
     /// For each upstream on its own.
     pub(crate) circuit_breaker: Option<tower_keep::circuit_breaker::Policy>,
     /// While the circuit of an upstream is open.

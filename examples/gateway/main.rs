@@ -9,6 +9,7 @@
 //!
 //! With `--upstream` it is a gateway before your own servers; `--help` lists everything.
 
+mod again;
 mod args;
 mod child;
 mod client;

@@ -80,13 +80,28 @@ pub(crate) fn print(result: &Value) {
         both("p99 ms", "p99_ms");
     }
     for layer in result["layers"].as_array().into_iter().flatten() {
-        if layer["pattern"] == "circuit_breaker" {
-            let name = layer["name"]
-                .as_str()
-                .unwrap_or("")
-                .trim_start_matches("to ");
-            let trips = cell(&layer["values"]["trips"]);
-            row(&format!("{name} circuit opened"), "-", &trips);
+        let name = layer["name"]
+            .as_str()
+            .unwrap_or("")
+            .trim_start_matches("to ");
+        let values = &layer["values"];
+        match layer["pattern"].as_str() {
+            Some("circuit_breaker") => {
+                row(
+                    &format!("{name} circuit opened"),
+                    "-",
+                    &cell(&values["trips"]),
+                );
+            }
+            Some("hedge") => {
+                let (made, won) = (cell(&values["hedges"]), cell(&values["won"]));
+                row(
+                    &format!("{name} hedges, won"),
+                    "-",
+                    &format!("{made}, {won}"),
+                );
+            }
+            _ => {}
         }
     }
     let causes: BTreeSet<&String> = [bare, guarded]

@@ -6,7 +6,7 @@
 //!
 //! A request meets, from the outside to the inside: the answers for refusals, the caller's deadline
 //! (`x-request-timeout-ms`), the throttle per client address; and then, for each upstream on its
-//! own, the fallback, the circuit breaker, the bulkhead, the timeout, and what is left of the
+//! own, the fallback, the hedge, the circuit breaker, the bulkhead, the timeout, and what is left of the
 //! deadline in a header.
 
 use std::net::SocketAddr;
@@ -25,11 +25,13 @@ use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
 use tower_keep::classify::Http;
 use tower_keep::deadline::{ReadLayer, Wire, WriteLayer};
 use tower_keep::fallback::{self, Failed, FallbackLayer};
+use tower_keep::hedge::{self, HedgeLayer};
 use tower_keep::http::client_ip::ClientIp;
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
-use tower_keep::{AsRejection, Registry, RejectionKind, Setup, event, key, respond};
+use tower_keep::{AsRejection, Registry, RejectionKind, Setup, event, key, replay, respond};
 
+use crate::again;
 use crate::config::{Fallback, Policies};
 use crate::problem::CAUSE;
 use crate::routes::Upstream;
@@ -54,6 +56,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(crate) struct Guards {
     registry: Registry,
     fallback: Option<Fallback>,
+    hedge: Option<hedge::Policy>,
     circuit_breaker: Option<circuit_breaker::Policy>,
     bulkhead: Option<bulkhead::Policy>,
     timeout: Option<timeout::Policy>,
@@ -65,6 +68,7 @@ impl Guards {
         Self {
             registry: Registry::new().with_listener(event::Trace),
             fallback: policies.fallback.clone(),
+            hedge: policies.hedge,
             circuit_breaker: policies.circuit_breaker,
             bulkhead: policies.bulkhead,
             timeout: policies.timeout,
@@ -119,7 +123,14 @@ impl Guards {
         let breaker = self
             .circuit_breaker
             .map(|policy| CircuitBreakerLayer::with(policy, setup()).classify(Http));
-        let inner = ServiceBuilder::new().option_layer(breaker).service(inner);
+        let hedge = self.hedge.map(|policy| {
+            HedgeLayer::with(policy, hedge::when(again::may_hedge), setup())
+                .replay(replay::by(again::copy))
+                .classify(Http)
+        });
+        let inner =
+            BoxCloneSyncService::new(ServiceBuilder::new().option_layer(breaker).service(inner));
+        let inner = ServiceBuilder::new().option_layer(hedge).service(inner);
         let Some(known) = self.fallback.clone() else {
             return BoxCloneSyncService::new(inner);
         };

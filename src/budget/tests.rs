@@ -28,6 +28,21 @@ fn a_ratio_is_exact() {
 }
 
 #[test]
+fn fault_026_a_million_requests_are_counted_to_the_last() {
+    const REQUESTS: u64 = 1_000_000;
+    for (retries, requests) in [(1, 100), (333, 1_000), (3, 1)] {
+        let policy = Policy::builder().ratio(retries, requests).floor(0);
+        let budget = Budget::new(policy.build().unwrap());
+        for _ in 0..REQUESTS {
+            budget.begin();
+            while budget.withdraw(FAILED).is_some() {}
+        }
+        let exact = REQUESTS * u64::from(retries) / u64::from(requests);
+        assert_eq!(budget.snapshot().granted, exact);
+    }
+}
+
+#[test]
 fn what_is_saved_is_bounded() {
     let policy = Policy::builder().ratio(1, 10).floor(0).burst(5);
     let budget = Budget::new(policy.build().unwrap());

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::state::{State, leaves_it};
-use crate::attempt::Attempt;
+use crate::attempt::{self, Attempt};
 use crate::budget::Grant;
 use crate::classify::{Classify, Failure, Outcome};
 use crate::clock::{Sleep, Tick};
@@ -51,6 +51,8 @@ where
     hedges: Vec<Attempted<S, R::Request>>,
     /// Of the attempts that have ended, the latest.
     ended: Attempt,
+    /// One of them said: overloaded, do not retry.
+    marked: bool,
     /// What the first attempt came to while others are under way.
     held: Option<Held<S::Response, S::Error>>,
 }
@@ -103,6 +105,7 @@ where
                 timer: None,
                 hedges: Vec::new(),
                 ended: attempt,
+                marked: false,
                 held: None,
             }),
         }
@@ -135,7 +138,8 @@ where
         }
         let rejected = result.err().is_some_and(|e| e.as_rejection().is_some());
         let overload = matches!(outcome, Outcome::Failure(Failure::Overload { .. }));
-        if overload || attempt.is_marked() {
+        self.marked |= attempt.is_marked();
+        if overload || self.marked {
             self.more = None;
         }
         (outcome, leaves_it(outcome, rejected))
@@ -242,25 +246,32 @@ where
         }
     }
 
+    /// What another attempt needs, unless it is too late, there is none of the
+    /// request, or none in the budget.
+    fn prepare(&mut self) -> Option<(R::Request, Grant)> {
+        let (state, more) = (self.guard.state()?, self.more.as_mut()?);
+        let core = &state.core;
+        if Deadline::current().is_some_and(|deadline| deadline.has_passed(core.clock().now())) {
+            return None;
+        }
+        let possible = || more.replay.is_possible(&more.kept);
+        if !core.contain("replay", possible)? {
+            return None;
+        }
+        let grant = state.withdraw()?;
+        let again = || more.replay.again(&mut more.kept, Earlier::Running);
+        Some((core.contain("replay", again)??, grant))
+    }
+
     /// Makes another attempt.
     #[cold]
     fn hedge(&mut self) {
         self.timer = Some(Sleep::never());
-        let (Some(state), Some(more)) = (self.guard.state(), &mut self.more) else {
-            return;
-        };
-        let core = &state.core;
-        let possible = || more.replay.is_possible(&more.kept);
-        if core.contain("replay", possible) != Some(true) {
-            self.more = None;
-            return;
-        }
-        let Some(grant) = state.withdraw() else {
-            self.more = None;
-            return;
-        };
-        let again = || more.replay.again(&mut more.kept, Earlier::Running);
-        let Some(request) = core.contain("replay", again).flatten() else {
+        let prepared = self.prepare();
+        let begun = *self.guard.token_mut();
+        let (Some((request, grant)), Some(more), Some(state)) =
+            (prepared, &self.more, self.guard.state())
+        else {
             self.more = None;
             return;
         };
@@ -268,18 +279,13 @@ where
         let latest = hedges.fold(self.attempt, later);
         let attempt = later(latest, self.ended).next();
         let made = attempt.number().saturating_sub(self.attempt.number());
-        let begun = *self.guard.token_mut();
-        let Some(state) = self.guard.state() else {
-            return;
-        };
-        state.started(attempt.number(), begun.delay() * made);
-        let last = made >= state.hedges();
         self.hedges.push(Attempted {
             call: Box::pin(Oneshot::new(more.service.clone(), request)),
             attempt,
             grant,
         });
-        if last {
+        state.started(attempt.number(), begun.delay() * made);
+        if made >= state.hedges() {
             self.more = None;
         } else {
             self.arm(None);
@@ -313,6 +319,10 @@ where
             first.close();
             hedges.clear();
         });
+        // It was for this tier to hear, and for the next one if this one fails.
+        if call.marked && outcome != Outcome::Success {
+            attempt::mark();
+        }
         call.guard.finish(outcome);
     }
     *slot = None;

@@ -14,7 +14,7 @@ use crate::kernel::counter::Counters;
 use crate::kernel::guard::Settle;
 use crate::kernel::recent::Recent;
 use crate::kernel::shared::{Shared, pooled};
-use crate::kernel::sync::{AtomicU64, Mutex, Ordering};
+use crate::kernel::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -35,6 +35,8 @@ pub(super) struct State {
     policy: Mutex<Policy>,
     /// What the policy comes to now, in nanoseconds, or [`NOT`].
     delay: AtomicU64,
+    /// Whether it is asked how long calls take: 0 or 1.
+    measures: AtomicU32,
     recent: Recent,
     counters: Counters<9>,
 }
@@ -43,22 +45,21 @@ pooled!(State);
 
 /// Calls are not hedged now.
 const NOT: u64 = u64::MAX;
-/// Nor is it asked how long they take.
-const WATCH: u64 = NOT - 1;
 
 /// What a call needs to know at its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     delay: u64,
     /// When the first attempt was pending for the first time; never, once it has
-    /// ended.
+    /// ended, and where it is not asked how long it takes.
     since: Tick,
+    measured: bool,
 }
 
 impl Begun {
     #[inline]
     pub(super) fn may_hedge(&self) -> bool {
-        self.delay < WATCH
+        self.delay != NOT
     }
 
     pub(super) fn delay(&self) -> Duration {
@@ -74,6 +75,7 @@ impl State {
             budget,
             policy: Mutex::new(policy),
             delay: AtomicU64::new(at_first(policy)),
+            measures: AtomicU32::new(measures(policy)),
             recent: Recent::default(),
             counters: Counters::default(),
         });
@@ -87,6 +89,7 @@ impl State {
 
     pub(super) fn update(&self, policy: Policy) {
         *self.policy.lock() = policy;
+        self.measures.store(measures(policy), Ordering::Relaxed);
         self.delay.store(self.decide(policy), Ordering::Relaxed);
         self.core.tell(Event::Updated);
     }
@@ -95,17 +98,21 @@ impl State {
     #[inline]
     pub(super) fn admit(&self) -> Result<Begun, Rejection> {
         let mut delay = self.delay.load(Ordering::Relaxed);
+        let mut measured = self.measures.load(Ordering::Relaxed) != 0;
         if self.core.is_overruled() {
             match self.core.order() {
                 Override::None => {}
-                Override::Bypass => delay = WATCH,
+                Override::Bypass => (delay, measured) = (NOT, false),
                 Override::Close => return Err(self.refuse(RejectionKind::Closed)),
             }
         }
         self.counters.add(ADMITTED, 1);
         self.budget.begin();
-        let since = Tick::MAX;
-        Ok(Begun { delay, since })
+        Ok(Begun {
+            delay,
+            since: Tick::MAX,
+            measured,
+        })
     }
 
     /// Refuses a call that the inner service has not seen.
@@ -118,7 +125,9 @@ impl State {
     /// The first attempt is pending for the first time.
     pub(super) fn pending(&self, begun: &mut Begun) -> Tick {
         let now = self.core.clock().now();
-        begun.since = now;
+        if begun.measured {
+            begun.since = now;
+        }
         if self.recent.is_due(now) {
             self.turn(now);
         }
@@ -150,7 +159,7 @@ impl State {
         let per_mille = u32::try_from(share.of(1_000)).unwrap_or(1_000);
         match self.recent.quantile(per_mille) {
             (calls, Some(took)) if calls >= policy.minimum_calls.into() => {
-                nanos(took.max(policy.least)).min(WATCH - 1)
+                nanos(took.max(policy.least)).min(NOT - 1)
             }
             _ => NOT,
         }
@@ -166,7 +175,7 @@ impl State {
     #[inline]
     pub(super) fn first_ended(&self, begun: &mut Begun, outcome: Outcome) {
         self.budget.first_ended(outcome);
-        if begun.delay != WATCH {
+        if begun.measured {
             let since = std::mem::replace(&mut begun.since, Tick::MAX);
             let good = matches!(outcome, Outcome::Success);
             if since != Tick::MAX {
@@ -189,7 +198,7 @@ impl State {
 
     /// Another attempt, if the budget has one.
     pub(super) fn withdraw(&self) -> Option<Grant> {
-        let still = self.delay.load(Ordering::Relaxed) < WATCH;
+        let still = self.delay.load(Ordering::Relaxed) != NOT;
         if !still || self.core.is_overruled() {
             return None;
         }
@@ -234,7 +243,7 @@ impl State {
             hedges: count(STARTED),
             won,
             no_budget: count(NO_BUDGET),
-            delay: (delay < WATCH).then(|| Duration::from_nanos(delay)),
+            delay: (delay != NOT).then(|| Duration::from_nanos(delay)),
         }
     }
 }
@@ -247,12 +256,16 @@ fn at_first(policy: Policy) -> u64 {
     }
 }
 
+fn measures(policy: Policy) -> u32 {
+    u32::from(matches!(policy.delay, Delay::Percentile(_)))
+}
+
 impl Settle for State {
     type Token = Begun;
 
     #[inline]
     fn settle(&self, begun: &Begun, outcome: Outcome) {
-        if begun.since != Tick::MAX && begun.delay != WATCH {
+        if begun.since != Tick::MAX {
             // Called off, by the caller or by a hedge that was faster.
             self.took(begun.since, begun.delay, false);
         }
@@ -277,7 +290,7 @@ impl State {
     /// It need not wait for the turn to see that this is no time for hedges.
     #[cold]
     fn failed(&self) {
-        if self.delay.load(Ordering::Relaxed) < WATCH && self.is_failing(self.policy()) {
+        if self.delay.load(Ordering::Relaxed) != NOT && self.is_failing(self.policy()) {
             self.delay.store(NOT, Ordering::Relaxed);
         }
     }

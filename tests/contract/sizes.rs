@@ -57,7 +57,7 @@ fn futures_stay_small() {
         (
             "hedge",
             beyond(&HedgeLayer::new(hedging(), every())),
-            400 + carried,
+            420 + carried,
         ),
         ("retry", beyond(&retry()), 300 + carried),
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),

@@ -1,7 +1,9 @@
 //! Policies from configuration files.
 
+use tower_keep::backoff::{Backoff, Growth, Jitter};
 use tower_keep::chaos::{self, Latency};
 use tower_keep::fallback::{self, Rule};
+use tower_keep::hedge;
 use tower_keep::{PolicyError, Ratio};
 
 use crate::support::ms;
@@ -65,5 +67,94 @@ fn a_policy_of_a_fallback_from_a_file() -> Result<(), PolicyError> {
         "refused = \"pass\"\ntimeout = \"pass\"\noverload = \"pass\"\ntransient = \"pass\"";
     let error = toml::from_str::<fallback::Policy>(nothing).unwrap_err();
     assert!(error.to_string().contains("at least one"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_backoff_from_a_file() -> Result<(), PolicyError> {
+    let text = r#"
+        base = "20ms"
+        cap = "2s"
+        longest_retry_after = "5s"
+        growth = "linear"
+        jitter = { proportional = 0.2 }
+    "#;
+    let backoff = Backoff::builder()
+        .base(ms(20))
+        .cap(ms(2_000))
+        .longest_retry_after(ms(5_000))
+        .growth(Growth::Linear)
+        .jitter(Jitter::Proportional(Ratio::percent(20)))
+        .build()?;
+    assert_eq!(toml::from_str(text), Ok(backoff));
+    assert_eq!(toml::from_str(""), Ok(Backoff::default()));
+    let bad = toml::from_str::<Backoff>("base = \"1m\"").unwrap_err();
+    assert!(
+        bad.to_string().contains("base: 60s is not allowed"),
+        "{bad}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_budget_from_a_file() -> Result<(), PolicyError> {
+    use tower_keep::budget::Policy;
+
+    let share = Ratio::percent(20);
+    for (text, policy) in [
+        ("kind = \"ratio\"", Policy::default()),
+        (
+            "kind = \"ratio\"\nretries = 1\nrequests = 20\nfloor = 5\nburst = 7",
+            Policy::builder().ratio(1, 20).floor(5).burst(7).build()?,
+        ),
+        (
+            "kind = \"grpc\"\nmax-tokens = 10\ntoken-ratio = 0.1",
+            Policy::grpc(10, Ratio::percent(10))?,
+        ),
+        ("kind = \"aws\"", Policy::aws()),
+        ("kind = \"aws-2-1\"", Policy::aws_2_1()),
+        (
+            "kind = \"in-flight\"\nshare = 0.2\nleast = 3",
+            Policy::in_flight(share, 3)?,
+        ),
+    ] {
+        assert_eq!(toml::from_str(text), Ok(policy), "{text}");
+    }
+    for bad in [
+        "kind = \"ratio\"\nrequests = 0",
+        "kind = \"ratio\"\nleast = 3",
+        "kind = \"grpc\"\nmax-tokens = 0\ntoken-ratio = 0.1",
+        "retries = 1",
+    ] {
+        assert!(toml::from_str::<Policy>(bad).is_err(), "{bad}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_policy_of_hedges_from_a_file() -> Result<(), PolicyError> {
+    let text = r#"
+        delay = { percentile = 0.99 }
+        least = "5ms"
+        hedges = 2
+        window = "30s"
+        minimum_calls = 200
+        failure_ratio = 0.05
+    "#;
+    let policy = hedge::Policy::builder()
+        .delay(hedge::Delay::Percentile(Ratio::percent(99)))
+        .least(ms(5))
+        .hedges(2)
+        .window(ms(30_000))
+        .minimum_calls(200)
+        .failure_ratio(Ratio::percent(5))
+        .build()?;
+    assert_eq!(toml::from_str(text), Ok(policy));
+    assert_eq!(toml::from_str(""), Ok(hedge::Policy::default()));
+    assert_eq!(
+        toml::from_str("delay = { fixed = \"70ms\" }"),
+        Ok(hedge::Policy::after(ms(70))?)
+    );
+    assert!(toml::from_str::<hedge::Policy>("hedges = 9").is_err());
     Ok(())
 }

@@ -118,7 +118,7 @@ fn attempts_follow_one_another_up_to_their_number() {
 }
 
 #[test]
-fn losers_are_gone_before_the_caller_hears() {
+fn fault_068_losers_are_gone_before_the_caller_hears() {
     let time = ManualClock::new();
     let (probe, script, watch) = inner(&time);
     let layer = layer(&time, 1);
@@ -135,7 +135,7 @@ fn losers_are_gone_before_the_caller_hears() {
 }
 
 #[test]
-fn it_may_be_dropped_at_every_poll() {
+fn fault_001_it_may_be_dropped_at_every_poll() {
     let time = ManualClock::new();
     let (probe, script, watch) = inner(&time);
     let layer = layer(&time, 2);
@@ -281,7 +281,7 @@ fn each_attempt_knows_its_number_and_what_was_tried() {
 }
 
 #[test]
-fn only_what_may_be_made_twice_is() {
+fn fault_064_only_what_may_be_made_twice_is() {
     let layer = |time: &ManualClock| HedgeLayer::with(policy(1), hedge::idempotent(), setup(time));
     for (method, keyed, hedged) in [
         (Method::GET, false, true),

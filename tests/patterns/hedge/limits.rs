@@ -48,7 +48,7 @@ fn a_budget_ends_it() {
 }
 
 #[test]
-fn nothing_begins_past_a_deadline() {
+fn fault_067_nothing_begins_past_a_deadline() {
     for (left, made) in [(99, 0), (100, 0), (101, 1)] {
         let time = ManualClock::new();
         let (probe, script, _) = inner(&time);
@@ -59,6 +59,25 @@ fn nothing_begins_past_a_deadline() {
         let future = deadline.wrap(service.call(request("a")));
         finish_on(&time, future).unwrap().unwrap();
         assert_eq!(layer.handle().snapshot().hedges, made, "{left}");
+    }
+}
+
+/// The delay ends before the deadline, and whoever polls comes after it.
+#[test]
+fn fault_067_nor_by_who_is_polled_late() {
+    for (late, made) in [(100, 1), (150, 0)] {
+        let time = ManualClock::new();
+        let (probe, script, _) = inner(&time);
+        script.then_call(Call::never());
+        let layer = layer(&time, 1);
+        let mut service = layer.layer(probe);
+        let deadline = Deadline::after(&time.clock(), ms(150));
+        let future = deadline.wrap(service.call(request("a")));
+        let mut hand = tower_keep::test_util::Hand::new(Box::pin(future));
+        assert!(hand.poll().is_pending());
+        time.advance(ms(late));
+        let _ = hand.poll();
+        assert_eq!(layer.handle().snapshot().hedges, made, "{late}");
     }
 }
 
@@ -105,6 +124,27 @@ fn nor_is_what_bears_the_mark() {
         let called = crate::support::call(&mut service, 1);
         assert_eq!(finish_on(&time, called).unwrap(), Ok(7));
         assert_eq!(layer.handle().snapshot().hedges, made, "{marks}");
+    }
+}
+
+/// A tier outside hears the mark, unless the call was answered after all.
+#[test]
+fn a_mark_reaches_the_tier_outside() {
+    for (ends_well, marked) in [(false, true), (true, false)] {
+        let time = ManualClock::new();
+        let service = tower::service_fn(move |_: u32| async move {
+            attempt::mark();
+            match ends_well {
+                true => Ok(7),
+                false => Err(BROKEN),
+            }
+        });
+        let layer = HedgeLayer::with(policy(1), hedge::every(), setup(&time));
+        let mut outer = attempt::Attempt::first();
+        let mut service = layer.layer(service);
+        let mut hand = tower_keep::test_util::Hand::new(service.call(1));
+        assert!(outer.scope(|| hand.poll()).is_ready());
+        assert_eq!(outer.is_marked(), marked);
     }
 }
 
@@ -162,4 +202,42 @@ fn what_fails_is_not_hedged() {
     script.then_call(answer(&time, 200, 1));
     outcome(&time, &mut service);
     assert_eq!(delay(), Some(ms(100)));
+}
+
+/// Whatever the clock does, a call ends by its service, and nothing is left.
+#[test]
+fn clocks_that_jump_harm_no_call() {
+    let century = std::time::Duration::from_secs(100 * 365 * 86_400);
+    let policies = [
+        policy(2),
+        hedge::Policy::builder().minimum_calls(1).build().unwrap(),
+    ];
+    for policy in policies {
+        let time = ManualClock::new();
+        let (probe, script, watch) = inner(&time);
+        let layer = HedgeLayer::with(policy, hedge::every(), setup(&time));
+        let mut service = layer.layer(probe);
+        for round in 0..40 {
+            script.then_call(answer(&time, 200, 50));
+            let mut hand = tower_keep::test_util::Hand::new(service.call(request("a")));
+            assert!(hand.poll().is_pending());
+            match round % 4 {
+                0 => time.advance(century),
+                1 => time.rewind(century),
+                2 => time.set(tower_keep::clock::Tick::ZERO),
+                _ => time.set(tower_keep::clock::Tick::MAX),
+            }
+            let _ = hand.poll();
+            drop(hand);
+            watch.assert_quiet();
+            let _ = layer.handle().budget().snapshot();
+        }
+        time.set(tower_keep::clock::Tick::from_nanos(1_000_000_000));
+        for _ in 0..3 {
+            script.then_call(answer(&time, 200, 50));
+            assert_eq!(outcome(&time, &mut service).0, Some(200));
+            time.advance(ms(4_000));
+        }
+        assert_eq!(layer.handle().snapshot().in_flight, 0);
+    }
 }
