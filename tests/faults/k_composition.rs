@@ -11,13 +11,15 @@ use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::classify::{Failure, Outcome};
 use tower_keep::event::{Event, Source};
 use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::retry::{self, RetryLayer};
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, ScriptBody, Seed, drop_at, finish_on};
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{AsRejection, Override, RejectionKind, Setup, error::find_rejection};
 
 use crate::support::cases::{
-    Subject, by_count, by_time_and_slowness, calm, never_asked, permits, rate, refusals, timeouts,
+    Subject, by_count, by_time_and_slowness, calm, contented, never_asked, permits, rate, refusals,
+    timeouts,
 };
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, Inner, call, data, inner, ms, poll_ready, request, response};
@@ -186,7 +188,9 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
             let (b, t, f) = (shed.handle(), timeout.handle(), fallback.handle());
             let c = breaker.handle();
             let chaos = calm(setup(&$time));
-            let parts = (&shed, &timeout, &throttle, &fallback, &chaos, &breaker);
+            let retry = RetryLayer::with(retry::Policy::default(), retry::when(CALM), setup(&$time));
+            let r = retry.handle();
+            let parts = (&shed, &timeout, &throttle, &fallback, &chaos, &breaker, &retry);
             let make = |probe: Inner| {
                 ServiceBuilder::new()$(.layer($layer(parts)))+.service(probe)
             };
@@ -195,6 +199,7 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
                 t.assert_quiet();
                 f.assert_quiet();
                 c.assert_quiet();
+                r.assert_quiet();
             });
         }};
     }
@@ -202,6 +207,8 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
         fallback::Failed<'_, http::Response<ScriptBody>, Fail>,
     ) -> Option<http::Response<ScriptBody>>;
     const NO: No = never_asked;
+    type Calm = fn(Result<&http::Response<ScriptBody>, &Fail>) -> retry::Again;
+    const CALM: Calm = contented;
     type Parts<'a> = (
         &'a BulkheadLayer,
         &'a TimeoutLayer,
@@ -209,6 +216,7 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
         &'a FallbackLayer<fallback::By<No>>,
         &'a ChaosLayer,
         &'a CircuitBreakerLayer,
+        &'a RetryLayer<retry::When<Calm>>,
     );
     let shed = |p: Parts<'_>| p.0.clone();
     let queue = |p: Parts<'_>| -> BulkheadLayer<Queue> { p.0.clone().queued() };
@@ -219,6 +227,23 @@ fn fault_099_all_pairs_and_orders_keep_the_laws() {
     let fall = |p: Parts<'_>| p.3.clone();
     let chaos = |p: Parts<'_>| p.4.clone();
     let breaker = |p: Parts<'_>| p.5.clone();
+    let again = |p: Parts<'_>| p.6.clone();
+    one!("retry, shed", time, again, shed);
+    one!("retry, queue", time, again, queue);
+    one!("retry, backpressure", time, again, back);
+    one!("retry, timeout", time, again, timeout);
+    one!("retry, wait", time, again, wait);
+    one!("retry, breaker", time, again, breaker);
+    one!("retry, fallback", time, again, fall);
+    one!("retry, chaos", time, again, chaos);
+    one!("retry, retry", time, again, again);
+    one!("shed, retry", time, shed, again);
+    one!("queue, retry", time, queue, again);
+    one!("backpressure, retry", time, back, again);
+    one!("timeout, retry", time, timeout, again);
+    one!("wait, retry", time, wait, again);
+    one!("breaker, retry", time, breaker, again);
+    one!("timeout, retry, breaker", time, timeout, again, breaker);
     one!("breaker, shed", time, breaker, shed);
     one!("breaker, queue", time, breaker, queue);
     one!("breaker, backpressure", time, breaker, back);
