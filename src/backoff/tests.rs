@@ -133,7 +133,7 @@ fn every_jitter_has_the_distribution_of_its_definition() {
 
 /// tower's sessions share one state: all of them wait for the same time.
 #[test]
-fn a_thousand_sessions_that_start_at_once_do_not_come_back_at_once() {
+fn fault_063_a_thousand_sessions_that_start_at_once_do_not_come_back_at_once() {
     let default = Backoff::default();
     let of = |builder: BackoffBuilder| builder.build().unwrap();
     // Not decorrelated: by its definition short delays are the more likely ones.
@@ -162,7 +162,7 @@ fn a_thousand_sessions_that_start_at_once_do_not_come_back_at_once() {
 }
 
 #[test]
-fn a_seed_says_it_all() {
+fn fault_063_a_seed_says_it_all() {
     let (one, other) = (Backoff::default().seeded(7), Backoff::default().seeded(8));
     let delays = |mut session: Session| [(); 5].map(|()| session.next_delay());
     assert_eq!(delays(one.clone()), delays(one.clone()));

@@ -1,0 +1,93 @@
+//! Three tiers of which each tries four times: what reaches the lowest one while
+//! it fails.
+
+use std::time::Duration;
+
+use tower::util::BoxCloneService;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
+use tower_keep::retry::{self, RetryLayer};
+use tower_keep::{Error, Ratio};
+
+use crate::world::{Curve, World, run};
+
+const OUTAGE: std::ops::Range<u64> = 30..60;
+const END: u64 = 90;
+const TIERS: usize = 3;
+
+type Tier = BoxCloneService<(), (), Error<&'static str>>;
+
+/// The lowest tier: it answers within a millisecond, well or badly.
+fn lowest(world: &World, load: &Curve) -> Tier {
+    let (world, load) = (world.clone(), load.clone());
+    BoxCloneService::new(tower::service_fn(move |()| {
+        let (world, load) = (world.clone(), load.clone());
+        async move {
+            load.add();
+            world.pass(Duration::from_millis(1)).await;
+            match OUTAGE.contains(&world.time().as_secs()) {
+                true => Err(Error::Inner("down")),
+                false => Ok(()),
+            }
+        }
+    }))
+}
+
+/// What each tier puts before the one below, besides its retries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Breaker {
+    With,
+    Without,
+}
+
+/// What was offered to the highest tier during the outage, and what came to the
+/// lowest.
+fn offered_and_load(rate: u32, breaker: Breaker) -> (u32, u32) {
+    run(async || {
+        let world = World::new();
+        let (offered, load) = (Curve::new(&world), Curve::new(&world));
+        let policy = retry::Policy::builder().max_attempts(4).build().unwrap();
+        let top = (0..TIERS).fold(lowest(&world, &load), |below, _| {
+            let ratio = circuit_breaker::Policy::failure_ratio(Ratio::percent(50)).unwrap();
+            let breaker = (breaker == Breaker::With).then(|| CircuitBreakerLayer::new(ratio));
+            let tier = ServiceBuilder::new()
+                .layer(RetryLayer::new(policy, retry::Idempotent::new()))
+                .option_layer(breaker);
+            BoxCloneService::new(tier.service(below))
+        });
+        let send = || {
+            let (top, offered) = (top.clone(), offered.clone());
+            async move {
+                offered.add();
+                let _ = top.oneshot(()).await;
+            }
+        };
+        world.load(rate, Duration::from_secs(END), send).await;
+        offered.print("offered", 5);
+        load.print("load below", 5);
+        let outage = 30..60;
+        (offered.sum(outage.clone()), load.sum(outage))
+    })
+}
+
+fn factor(breaker: Breaker) -> f64 {
+    let (offered, load) = offered_and_load(280, breaker);
+    let factor = f64::from(load) / f64::from(offered);
+    println!("{breaker:?} breakers: {load} of {offered}, {factor:.3}");
+    factor
+}
+
+/// Only the lowest tier that retries does, out of its budget: the others see the
+/// mark. So the tiers do not multiply, and what is above a tenth is what the one
+/// budget had saved, and its floor.
+#[test]
+fn fault_062_three_tiers_add_what_one_budget_grants() {
+    let factor = factor(Breaker::Without);
+    assert!(factor > 1.05 && factor <= 1.12, "{factor}");
+}
+
+#[test]
+fn fault_062_three_default_stacks_stay_below_a_tenth_more() {
+    let factor = factor(Breaker::With);
+    assert!(factor <= 1.1, "{factor}");
+}
