@@ -4,7 +4,7 @@
 //! the request once more hides them from the caller. But a retry is one more
 //! request for a service that may have too much to do already, and that is how a
 //! short trouble becomes a long one (Bronson et al., "Metastable Failures in
-//! Distributed Systems", HotOS 2021). So this one asks first whether the request
+//! Distributed Systems", 2021). So this one asks first whether the request
 //! *may* be sent again, waits at random, keeps to a budget that all callers share,
 //! stops at the caller's deadline, and makes one tier retry and not three.
 //!
@@ -124,7 +124,8 @@
 //! and of the request**, if there may be another attempt: for HTTP of the head, whose
 //! headers allocate; a body is kept as
 //! [`ReplayBody`](crate::replay) says. Where the policy allows one attempt only,
-//! nothing is cloned. A retry takes a lock for the policy, a clock reading, a timer.
+//! nothing is cloned. A retry takes an allocation, a lock for the policy, a clock
+//! reading and a timer.
 //!
 //! # Events
 //! `Retrying` with the attempt, the delay and the reason; `Concluded` for requests
