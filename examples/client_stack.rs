@@ -1,23 +1,30 @@
 //! A client that does not wait for ever, and does not drown whom it calls.
 //!
 //! It calls a server of its own through a stack of layers around hyper-util's
-//! client: a path that answers, one that is slow, one that hangs.
+//! client: a path that answers, one that is slow, one that fails at first, one that
+//! hangs.
 
 #![allow(clippy::print_stdout, reason = "it shows something")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, Request};
+use axum::http::{HeaderMap, HeaderName, Request, StatusCode};
 use axum::{Router, routing::get};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tower::{ServiceBuilder, ServiceExt};
+use tower_keep::attempt;
 use tower_keep::bulkhead::{self, BulkheadLayer};
 use tower_keep::clock::Clock;
 use tower_keep::deadline::{Deadline, Wire, WriteLayer};
+use tower_keep::http::ReplayBody;
+use tower_keep::replay::Buffered;
+use tower_keep::retry::{self, RetryLayer};
 use tower_keep::timeout::{self, Connector, TimeoutLayer};
 use tower_keep::{LiftLayer, error::find_rejection};
 
@@ -32,7 +39,7 @@ async fn main() -> Result<(), BoxError> {
     // 100 ms to connect.
     let connecting = TimeoutLayer::new(timeout::Policy::attempt(Duration::from_millis(100))?);
     let connector = Connector::new(&connecting, HttpConnector::new());
-    let client = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let client = Client::builder(TokioExecutor::new()).build::<_, ReplayBody<Body>>(connector);
 
     // 300 ms for each call, its wait for a place included; less, if our own caller has
     // less left.
@@ -43,11 +50,19 @@ async fn main() -> Result<(), BoxError> {
         .queue_length(1)
         .build()?;
 
+    // What HTTP allows to send again is sent up to three times, after pauses and
+    // within a budget. Up to 64 KiB of a body are kept for that.
+    let retry = RetryLayer::new(retry::Policy::default(), retry::Http::new())
+        .replay(Buffered::up_to(64 * 1024));
+    let retries = retry.handle();
+
     let client = ServiceBuilder::new()
         .layer(TimeoutLayer::new(patience))
+        .layer(retry)
         .layer(BulkheadLayer::new(two).queued().until_body_end())
-        // Tells the server how much time is left.
+        // Tells the server how much time is left, and which attempt it is.
         .layer(WriteLayer::new(Wire::millis(TIME_LEFT)))
+        .layer(attempt::WriteLayer::new(attempt::Wire::Http))
         // Innermost: makes room for refusals in the client's error type.
         .layer(LiftLayer::new())
         .service(client);
@@ -68,6 +83,10 @@ async fn main() -> Result<(), BoxError> {
     println!("four calls at once: two at a time, one waits, one is refused:");
     let (a, b, c, d) = tokio::join!(call("/slow"), call("/slow"), call("/slow"), call("/slow"));
     [a, b, c, d].into_iter().for_each(show);
+
+    println!("a call that fails twice before it succeeds:");
+    show(call("/shaky").await);
+    println!("  after {} retries", retries.snapshot().retried);
 
     println!("a call that is never answered:");
     show(call("/hangs").await);
@@ -104,8 +123,19 @@ async fn serve() -> std::io::Result<SocketAddr> {
         tokio::time::sleep(Duration::from_millis(50)).await;
         "slow, but here"
     }
+    let calls = Arc::new(AtomicU32::new(0));
+    let shaky = move |headers: HeaderMap| async move {
+        let attempt = headers
+            .get("x-attempt")
+            .and_then(|value| value.to_str().ok());
+        match calls.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => Err(StatusCode::SERVICE_UNAVAILABLE),
+            _ => Ok(format!("attempt {}", attempt.unwrap_or("1"))),
+        }
+    };
     let app = Router::new()
         .route("/hello", get(hello))
+        .route("/shaky", get(shaky))
         .route("/slow", get(slow))
         .route("/hangs", get(std::future::pending::<String>));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

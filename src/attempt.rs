@@ -253,20 +253,20 @@ impl<'a> Scope<'a> {
         for endpoint in self.attempt.tried() {
             self.outer.note(*endpoint);
         }
+        let _ = CURRENT.try_with(|cell| cell.set(self.outer));
     }
 }
 
 impl Drop for Scope<'_> {
     #[inline]
     fn drop(&mut self) {
-        let Ok(attempt) = CURRENT.try_with(Cell::get) else {
+        let Ok(attempt) = CURRENT.try_with(|cell| cell.replace(self.outer)) else {
             return;
         };
         *self.attempt = attempt;
         if attempt.len != 0 && self.outer.number != 0 {
             self.bequeath();
         }
-        let _ = CURRENT.try_with(|cell| cell.set(self.outer));
     }
 }
 

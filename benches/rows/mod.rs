@@ -19,6 +19,7 @@ use tower_keep::clock::Clock;
 use tower_keep::fallback::{self, Failed, FallbackLayer};
 use tower_keep::hedge::{self, HedgeLayer};
 use tower_keep::key;
+use tower_keep::retry::{self, Idempotent, RetryLayer};
 use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
 use tower_keep::{Error, Override, Ratio, Setup};
@@ -111,6 +112,10 @@ pub(crate) const ROWS: &[Row] = &[
     row("hedge, ready", true, || of(hedged().layer(Inner), ready)),
     row("hedge, pending once", false, || {
         of(hedged().layer(Once), pending(Waking::Noop))
+    }),
+    row("retry, ready", true, || of(retried().layer(Inner), ready)),
+    row("retry, pending once", false, || {
+        of(retried().layer(Once), pending(Waking::Noop))
     }),
     row("chaos, off", true, || of(calm().layer(Inner), ready)),
     row("chaos, running, no fault", false, || {
@@ -240,6 +245,12 @@ fn hedged() -> HedgeLayer<hedge::Every> {
         hedge::Policy::after(LONG).expect("a policy"),
         hedge::every(),
     )
+}
+
+/// With the default budget: what is counted is a clone of an inner service that
+/// has nothing in it, too.
+fn retried() -> RetryLayer<Idempotent> {
+    RetryLayer::new(retry::Policy::default(), Idempotent::new())
 }
 
 fn calm() -> ChaosLayer {

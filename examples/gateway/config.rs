@@ -23,6 +23,8 @@ pub(crate) struct Policies {
     pub(crate) hedge: Option<tower_keep::hedge::Policy>,
     /// For each upstream on its own.
     pub(crate) circuit_breaker: Option<tower_keep::circuit_breaker::Policy>,
+    /// Of requests that HTTP allows to send again, to each upstream.
+    pub(crate) retry: Option<tower_keep::retry::Policy>,
     /// While the circuit of an upstream is open.
     pub(crate) fallback: Option<Fallback>,
     /// For each upstream on its own.

@@ -103,6 +103,15 @@ pub(crate) fn print(result: &Value) {
             }
             _ => {}
         }
+        if layer["pattern"] == "retry" {
+            let name = layer["name"]
+                .as_str()
+                .unwrap_or("")
+                .trim_start_matches("to ");
+            let of = |key: &str| cell(&layer["values"][key]);
+            row(&format!("{name} retries"), "-", &of("retried"));
+            row(&format!("{name} over budget"), "-", &of("over_budget"));
+        }
     }
     let causes: BTreeSet<&String> = [bare, guarded]
         .into_iter()

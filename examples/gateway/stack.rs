@@ -6,8 +6,8 @@
 //!
 //! A request meets, from the outside to the inside: the answers for refusals, the caller's deadline
 //! (`x-request-timeout-ms`), the throttle per client address; and then, for each upstream on its
-//! own, the fallback, the hedge, the circuit breaker, the bulkhead, the timeout, and what is left of the
-//! deadline in a header.
+//! own, the fallback, the retry, the hedge, the circuit breaker, the bulkhead, the timeout, and what
+//! is left of the deadline in a header.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +26,10 @@ use tower_keep::classify::Http;
 use tower_keep::deadline::{ReadLayer, Wire, WriteLayer};
 use tower_keep::fallback::{self, Failed, FallbackLayer};
 use tower_keep::hedge::{self, HedgeLayer};
+use tower_keep::http::ReplayBody;
 use tower_keep::http::client_ip::ClientIp;
+use tower_keep::replay::Buffered;
+use tower_keep::retry::{self, RetryLayer};
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
 use tower_keep::{AsRejection, Registry, RejectionKind, Setup, event, key, replay, respond};
@@ -51,6 +54,9 @@ pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-gateway-fallb
 /// affected: the deadline ends with the head of the response.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How much of a request's body is kept for another attempt.
+const REPLAYED: usize = 64 * 1024;
+
 /// All layers of one gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct Guards {
@@ -58,6 +64,7 @@ pub(crate) struct Guards {
     fallback: Option<Fallback>,
     hedge: Option<hedge::Policy>,
     circuit_breaker: Option<circuit_breaker::Policy>,
+    retry: Option<retry::Policy>,
     bulkhead: Option<bulkhead::Policy>,
     timeout: Option<timeout::Policy>,
     throttle: Option<throttle::Policy>,
@@ -70,6 +77,7 @@ impl Guards {
             fallback: policies.fallback.clone(),
             hedge: policies.hedge,
             circuit_breaker: policies.circuit_breaker,
+            retry: policies.retry,
             bulkhead: policies.bulkhead,
             timeout: policies.timeout,
             throttle: policies.throttle,
@@ -131,8 +139,26 @@ impl Guards {
         let inner =
             BoxCloneSyncService::new(ServiceBuilder::new().option_layer(breaker).service(inner));
         let inner = ServiceBuilder::new().option_layer(hedge).service(inner);
+        let inner = match self.retry {
+            Some(policy) => {
+                // What could not be connected to has not seen the request, whatever its method.
+                let rules = retry::Http::new().unprocessed(|error: &BoxError| {
+                    let error = error.downcast_ref::<hyper_util::client::legacy::Error>();
+                    error.is_some_and(hyper_util::client::legacy::Error::is_connect)
+                });
+                let retry =
+                    RetryLayer::with(policy, rules, setup()).replay(Buffered::up_to(REPLAYED));
+                BoxCloneSyncService::new(
+                    ServiceBuilder::new()
+                        .layer(retry)
+                        .map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new))
+                        .service(inner),
+                )
+            }
+            None => BoxCloneSyncService::new(inner),
+        };
         let Some(known) = self.fallback.clone() else {
-            return BoxCloneSyncService::new(inner);
+            return inner;
         };
         // Only what changes nothing may be answered by somebody else, and only while the upstream
         // is held to be down: who is refused for any other reason shall know it.

@@ -4,7 +4,8 @@
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
-#[cfg(all(test, feature = "http"))]
+#[cfg(test)]
+#[cfg(feature = "http")]
 mod tests;
 
 use std::fmt;

@@ -75,20 +75,22 @@ where
         };
         let guard = Guard::new(&self.state, ());
         let core = &self.state.core;
-        let rules = core.contain("rules", || (self.rules.clone(), self.rules.see(&request)));
-        let kept = match retries && rules.is_some() {
-            true => core.contain("replay", || {
-                let kept = self.replay.keep(&request)?;
-                Some((self.inner.clone(), self.replay.clone(), kept))
-            }),
-            false => None,
-        };
-        let (service, mut kept) = match kept.flatten() {
-            Some((service, replay, kept)) => (Some((service, replay)), Some(kept)),
-            None => (None, None),
+        let prepared = core.contain("rules or replay", || {
+            let rules = (self.rules.clone(), self.rules.see(&request));
+            let kept = match retries {
+                true => self.replay.keep(&request),
+                false => None,
+            };
+            let again = kept.is_some();
+            let another = again.then(|| (self.inner.clone(), self.replay.clone()));
+            (rules, another, kept)
+        });
+        let (rules, another, mut kept) = match prepared {
+            Some((rules, another, kept)) => (Some(rules), another, kept),
+            None => (None, None, None),
         };
         let request = self.replay.first(request, &mut kept);
-        let session = Session::new(guard, rules, service.zip(kept));
+        let session = Session::new(guard, rules, another.zip(kept));
         let inner = &mut self.inner;
         RetryFuture::called(session, || inner.call(request))
     }

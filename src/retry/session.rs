@@ -28,11 +28,17 @@ pub(super) struct Session<S, R, K, Y, N> {
     rules: Option<(Y, N)>,
     /// What other attempts are made of, if there can be any.
     pub(super) another: Option<((Readied<S>, R), K)>,
-    delays: Option<backoff::Session>,
-    /// Of the attempt under way, if it is not the first.
-    grant: Option<Grant>,
     /// How the last attempt ended.
     outcome: Outcome,
+    /// Made when the first attempt has failed: most do not, and need not carry it.
+    retries: Option<Box<Retries>>,
+}
+
+/// What only those have that are tried again.
+struct Retries {
+    delays: backoff::Session,
+    /// Of the attempt under way.
+    grant: Option<Grant>,
     span: tracing::Span,
 }
 
@@ -57,10 +63,8 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             made: 1,
             rules,
             another,
-            delays: None,
-            grant: None,
             outcome: Outcome::Neutral,
-            span: tracing::Span::none(),
+            retries: None,
         }
     }
 
@@ -70,10 +74,10 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         let Self {
             guard,
             attempt,
-            span,
+            retries,
             ..
         } = self;
-        let _entered = (!span.is_none()).then(|| span.enter());
+        let _entered = retries.as_ref().map(|retries| retries.span.enter());
         attempt.scope(|| through(guard, f))
     }
 
@@ -116,7 +120,11 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             again: Again::No,
         });
         self.outcome = outcome;
-        match &self.grant {
+        match self
+            .retries
+            .as_ref()
+            .and_then(|retries| retries.grant.as_ref())
+        {
             None => state.budget.first_ended(outcome),
             Some(grant) => grant.ended(outcome),
         }
@@ -187,10 +195,18 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             self.conclude(conclusion);
             return Next::Pass;
         }
-        let delays = self.delays.get_or_insert_with(|| policy.backoff.session());
+        let retries = self.retries.get_or_insert_with(|| {
+            Box::new(Retries {
+                delays: policy.backoff.session(),
+                grant: None,
+                span: tracing::Span::none(),
+            })
+        });
+        // The last one's place is free for the next.
+        retries.grant = None;
         let delay = match wait {
-            Duration::ZERO => delays.next_delay(),
-            wait => delays.next_delay_after(wait),
+            Duration::ZERO => retries.delays.next_delay(),
+            wait => retries.delays.next_delay_after(wait),
         };
         let now = state.core.clock().now();
         let due = now.saturating_add(delay);
@@ -198,13 +214,13 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             self.conclude(Conclusion::Deadline);
             return Next::Pass;
         }
-        // The last one's place is free for the next.
-        self.grant = None;
         let Some(grant) = state.budget.withdraw(self.outcome) else {
             self.conclude(Conclusion::Budget);
             return Next::Pass;
         };
-        self.grant = Some(grant);
+        if let Some(retries) = &mut self.retries {
+            retries.grant = Some(grant);
+        }
         state.retrying(Retrying {
             attempt: self.attempt.number(),
             delay,
@@ -232,7 +248,9 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         self.attempt = self.attempt.next();
         let number = self.attempt.number();
         let name = self.guard.state().map_or("", |state| state.core.name());
-        self.span = tracing::debug_span!(target: "tower_keep", "attempt", name, number);
+        if let Some(retries) = &mut self.retries {
+            retries.span = tracing::debug_span!(target: "tower_keep", "attempt", name, number);
+        }
     }
 
     /// Makes it.

@@ -3,8 +3,11 @@
 use std::convert::Infallible;
 use std::future::Ready;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use tower::{Layer, Service};
 use tower_keep::adaptive::{self, Adaptive, AdaptiveFuture, AdaptiveLayer};
+use tower_keep::attempt::Attempt;
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadFuture, BulkheadLayer};
 use tower_keep::chaos::{self, Chaos, ChaosFuture, ChaosLayer};
 use tower_keep::circuit_breaker::{
@@ -14,6 +17,9 @@ use tower_keep::clock::{Clock, Sleep, Tick};
 use tower_keep::deadline::Deadline;
 use tower_keep::error::find_rejection;
 use tower_keep::fallback::{self, Fallback, FallbackFuture, FallbackLayer};
+use tower_keep::http::{ReplayBody, Replayer};
+use tower_keep::replay;
+use tower_keep::retry::{self, Retry, RetryFuture, RetryLayer};
 use tower_keep::throttle::{self, Throttle, ThrottleFuture, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutFuture, TimeoutLayer};
 use tower_keep::{
@@ -89,6 +95,9 @@ fn everything_may_go_to_other_threads() {
     both::<(ThrottleLayer, Throttle<()>, throttle::Handle)>();
     both::<(FallbackLayer<()>, Fallback<(), ()>, fallback::Handle)>();
     both::<(ChaosLayer, Chaos<()>, chaos::Handle)>();
+    both::<(RetryLayer<()>, Retry<(), ()>, retry::Handle)>();
+    both::<RetryFuture<Echo, u64, retry::Idempotent, replay::Cloned>>();
+    both::<(ReplayBody<Full<Bytes>>, Replayer<Full<Bytes>>, Attempt)>();
     both::<(LiftLayer, Lift<()>, RejectionKind)>();
     both::<TimeoutFuture<Inner, Fails>>();
     both::<ThrottleFuture<Inner, Fails>>();

@@ -210,7 +210,7 @@ proptest! {
 fn fault_068_an_attempt_that_timed_out_is_gone_before_the_next_begins() {
     let time = ManualClock::new();
     let script = Script::<u32, Fail>::new(&time, Call::never());
-    let probe = Probe::new(script.clone());
+    let probe = Probe::new(script);
     let watch = probe.watch();
     let each = TimeoutLayer::with(timeout::Policy::attempt(ms(100)).unwrap(), setup(&time));
     let layer = RetryLayer::with(attempts(3), Idempotent::new(), setup(&time));

@@ -6,12 +6,15 @@ use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::fallback::{self, FallbackLayer};
+use tower_keep::retry::{self, RetryLayer};
 use tower_keep::test_util::{Call, ManualClock, Ready, Seed, finish_on};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
 use crate::k_composition::setup;
-use crate::support::cases::{by_time_and_slowness, never_asked, permits, rate, refusals, timeouts};
+use crate::support::cases::{
+    by_time_and_slowness, contented, never_asked, permits, rate, refusals, timeouts,
+};
 use crate::support::transcript::transcript;
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, call, data, inner, ms, request, response, trailers};
@@ -33,6 +36,11 @@ fn fault_100_with_and_without_the_stack_nothing_differs() {
         .layer(bulkhead.clone().queued().until_body_end())
         .layer(CircuitBreakerLayer::with(by_time_and_slowness(), setup(&time)).until_body_end())
         .layer(TimeoutLayer::with(timeouts(), setup(&time)))
+        .layer(RetryLayer::with(
+            retry::Policy::default(),
+            retry::when(contented),
+            setup(&time),
+        ))
         .layer(ChaosLayer::with(everything, setup(&time)))
         .service(probe);
     for turn in 0..2_000 {

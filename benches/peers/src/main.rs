@@ -58,6 +58,7 @@ const PATHS: &[&str] = &[
     "throttle, refuse",
     "throttle, 10^4 keys",
     "throttle, hot key",
+    "retry, ready",
     "breaker, closed, consecutive",
     "breaker, closed, count",
     "breaker, closed, time and slow",

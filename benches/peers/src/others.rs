@@ -2,6 +2,7 @@
 
 use std::future::Ready;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use governor::{Quota, RateLimiter};
 use recloser::{AsyncRecloser, Recloser};
 use tower::limit::{ConcurrencyLimit, RateLimit, rate::Rate};
 use tower::load_shed::LoadShed;
+use tower::retry::Retry;
+use tower::retry::budget::TpsBudget;
 use tower::timeout::Timeout;
 use tower_layer::Layer;
 use tower_resilience_bulkhead::BulkheadLayer;
@@ -25,7 +28,7 @@ use tower_resilience_timelimiter::TimeLimiterLayer;
 use tower_service::Service;
 
 use crate::driver::{Inner, Maker, Once, Waking, of, pending, ready};
-use crate::wrappers::{Direct, Governed, PerKey, Pingora};
+use crate::wrappers::{Direct, Governed, PerKey, Pingora, Retrying};
 use crate::{KEYS, Row};
 
 const TOWER: &str = "tower";
@@ -82,6 +85,10 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     row("timeout, pending once, counted waker", PINGORA, || {
         of(Pingora(Once, LONG), pending(Waking::Counted))
+    }),
+    row("retry, ready", TOWER, || {
+        let budget = Arc::new(TpsBudget::default());
+        of(Retry::new(Retrying(budget), Inner), ready)
     }),
     row("bulkhead, admit", TOWER, || {
         of(ConcurrencyLimit::new(Inner, 100), ready)

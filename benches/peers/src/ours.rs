@@ -7,6 +7,7 @@ use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
 use tower_keep::classify::{Failure, Outcome};
 use tower_keep::clock::Clock;
 use tower_keep::key;
+use tower_keep::retry::{self, Idempotent, RetryLayer};
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
 use tower_keep::{Ratio, Setup};
@@ -40,6 +41,13 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     row("timeout, pending once, counted waker", OURS, || {
         of(timed().layer(Once), pending(Waking::Counted))
+    }),
+    row("retry, ready", OURS, || {
+        let policy = retry::Policy::default();
+        of(
+            RetryLayer::new(policy, Idempotent::new()).layer(Inner),
+            ready,
+        )
     }),
     row("bulkhead, admit", OURS, || {
         of(limited().layer(Inner), ready)

@@ -1,6 +1,6 @@
 //! The least of a Tower service around what is none.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +14,8 @@ use governor::{RateLimiter, state::StateStore};
 use pin_project_lite::pin_project;
 use pingora_timeout::Timeout;
 use pingora_timeout::fast_timeout::{FastOrTokioTimeout, fast_timeout};
+use tower::retry::Policy;
+use tower::retry::budget::{Budget, TpsBudget};
 use tower_service::Service;
 
 /// Too early.
@@ -138,5 +140,27 @@ impl<S: Service<u64>> Service<u64> for Pingora<S> {
     #[inline]
     fn call(&mut self, call: u64) -> Self::Future {
         fast_timeout(self.1, self.0.call(call))
+    }
+}
+
+/// Tower's retry with a budget: the least policy that has one.
+#[derive(Clone)]
+pub(crate) struct Retrying(pub(crate) Arc<TpsBudget>);
+
+impl<Err> Policy<u64, u64, Err> for Retrying {
+    type Future = Ready<()>;
+
+    fn retry(&mut self, _: &mut u64, result: &mut Result<u64, Err>) -> Option<Ready<()>> {
+        match result {
+            Ok(_) => {
+                self.0.deposit();
+                None
+            }
+            Err(_) => self.0.withdraw().then(|| ready(())),
+        }
+    }
+
+    fn clone_request(&mut self, request: &u64) -> Option<u64> {
+        Some(*request)
     }
 }

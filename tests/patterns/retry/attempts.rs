@@ -155,7 +155,7 @@ fn a_request_that_cannot_be_cloned_is_sent_once() {
     struct Unique(u32);
     let time = ManualClock::new();
     let (setup, heard) = hear(Setup::new().with_clock(time.clock()));
-    let odd = |request: &Unique| (request.0 % 2 == 1).then(|| Unique(request.0));
+    let odd = |request: &Unique| (request.0 % 2 == 1).then_some(Unique(request.0));
     let layer = RetryLayer::with(steady(), Idempotent::new(), setup).replay(replay::by(odd));
     let script = Script::<u32, Fail>::new(&time, Call::respond(1)).call(Call::error(BROKEN));
     let mut service = layer.layer(script.clone());

@@ -10,3 +10,4 @@
 mod connecting;
 mod outbound;
 mod reqwest_client;
+mod retries;
