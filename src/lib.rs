@@ -131,6 +131,8 @@ mod kernel;
 pub mod key;
 pub mod lift;
 pub mod policy;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub mod queue;
 pub mod registry;
 pub mod release;
 #[cfg(feature = "test-util")]

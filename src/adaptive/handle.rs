@@ -42,6 +42,10 @@ pub struct Snapshot {
     pub neutral: u64,
     /// Calls that were dropped.
     pub cancelled: u64,
+    /// Callers in the queue.
+    pub waiting: u32,
+    /// Calls that were admitted after a wait.
+    pub waited: u64,
     /// Requests refused.
     pub rejected: u64,
     /// Calls that were admitted beyond the limit under
@@ -79,8 +83,9 @@ steers! {
     }
     {
         /// Under [`Override::Bypass`](crate::Override::Bypass) calls beyond the limit
-        /// are admitted and counted.
-        set_override
+        /// are admitted and counted. Callers in the queue are let through or refused
+        /// at once, too.
+        set_override then recall
     }
 }
 
@@ -113,6 +118,13 @@ impl Permit {
     /// without it was cancelled.
     pub fn finish(mut self, outcome: Outcome) {
         self.0.finish(outcome);
+    }
+}
+
+impl From<Guard<State>> for Permit {
+    #[inline]
+    fn from(guard: Guard<State>) -> Self {
+        Self(guard)
     }
 }
 

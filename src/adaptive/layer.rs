@@ -11,12 +11,14 @@ use super::state::State;
 use crate::classify::ErrorsOnly;
 use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
+use crate::queue::{Queue, Shed};
 use crate::registry::Setup;
 use crate::release::OnHead;
 
 /// Makes [`Adaptive`]s that share one limit; see the [module](super).
-pub struct AdaptiveLayer<R = OnHead, C = ErrorsOnly> {
+pub struct AdaptiveLayer<M = Shed, R = OnHead, C = ErrorsOnly> {
     state: Shared<State>,
+    mode: M,
     classify: C,
     release: PhantomData<fn() -> R>,
 }
@@ -33,13 +35,29 @@ impl AdaptiveLayer {
     pub fn with(policy: Policy, setup: Setup) -> Self {
         Self {
             state: State::create(policy, setup),
+            mode: Shed,
             classify: ErrorsOnly,
             release: PhantomData,
         }
     }
 }
 
-impl<R, C> AdaptiveLayer<R, C> {
+impl<M, R, C> AdaptiveLayer<M, R, C> {
+    fn into_kind<M2, R2>(self, mode: impl FnOnce(M) -> M2) -> AdaptiveLayer<M2, R2, C> {
+        AdaptiveLayer {
+            state: self.state,
+            mode: mode(self.mode),
+            classify: self.classify,
+            release: PhantomData,
+        }
+    }
+
+    /// Lets what is over the limit wait: [`Queue`].
+    #[must_use]
+    pub fn queued(self) -> AdaptiveLayer<Queue, R, C> {
+        self.into_kind(|_| Queue::default())
+    }
+
     /// An algorithm of your own, for all services of this layer. The rule of the
     /// policy no longer matters; its bounds do.
     #[must_use]
@@ -54,42 +72,57 @@ impl<R, C> AdaptiveLayer<R, C> {
     /// A caller that reads slowly then looks like a slow service.
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn until_body_end(self) -> AdaptiveLayer<crate::release::OnBodyEnd, C> {
-        AdaptiveLayer {
-            state: self.state,
-            classify: self.classify,
-            release: PhantomData,
-        }
+    pub fn until_body_end(self) -> AdaptiveLayer<M, crate::release::OnBodyEnd, C> {
+        self.into_kind(|mode| mode)
     }
 
     /// Judges ends of calls by this instead of [`ErrorsOnly`]: on a server
     /// [`Http`](crate::classify::Http), which knows a 503 as an overload.
     #[must_use]
-    pub fn classify<C2>(self, classify: C2) -> AdaptiveLayer<R, C2> {
+    pub fn classify<C2>(self, classify: C2) -> AdaptiveLayer<M, R, C2> {
         AdaptiveLayer {
             state: self.state,
+            mode: self.mode,
             classify,
             release: PhantomData,
         }
     }
 }
 
-impl<R, C: Clone> Clone for AdaptiveLayer<R, C> {
+impl<P, K, R, C> AdaptiveLayer<Queue<P, K>, R, C> {
+    /// Requests by their [`Rank`](crate::queue::Rank): what is less important waits
+    /// for, and is shed before, what is more important.
+    #[must_use]
+    pub fn ranked<P2>(self, rank: P2) -> AdaptiveLayer<Queue<P2, K>, R, C> {
+        self.into_kind(|queue| queue.ranked(rank))
+    }
+
+    /// Tenants by this key take turns, and none fills the queue alone: when it is
+    /// full, who has most in it makes room. Up to 64 tenants are told apart.
+    #[must_use]
+    pub fn fair<K2>(self, tenant: K2) -> AdaptiveLayer<Queue<P, K2>, R, C> {
+        self.into_kind(|queue| queue.fair(tenant))
+    }
+}
+
+impl<M: Clone, R, C: Clone> Clone for AdaptiveLayer<M, R, C> {
     fn clone(&self) -> Self {
         Self {
             state: self.state.clone(),
+            mode: self.mode.clone(),
             classify: self.classify.clone(),
             release: PhantomData,
         }
     }
 }
 
-has_handle!(AdaptiveLayer<R, C>);
+has_handle!(AdaptiveLayer<M, R, C>);
 
-impl<S, R, C: Clone> Layer<S> for AdaptiveLayer<R, C> {
-    type Service = Adaptive<S, R, C>;
+impl<S, M: Clone, R, C: Clone> Layer<S> for AdaptiveLayer<M, R, C> {
+    type Service = Adaptive<S, M, R, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Adaptive::new(inner, self.state.clone(), self.classify.clone())
+        let (mode, classify) = (self.mode.clone(), self.classify.clone());
+        Adaptive::new(inner, self.state.clone(), mode, classify)
     }
 }

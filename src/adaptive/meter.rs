@@ -53,6 +53,7 @@ pub(super) struct Sums {
     pub(super) timed: u64,
     pub(super) ended: u64,
     pub(super) dropped: u64,
+    pub(super) reached: u64,
     pub(super) refused: u64,
 }
 
@@ -178,6 +179,7 @@ impl Ledger {
             in_flight: in_flight(micros, span),
             ended,
             dropped: sums.dropped.saturating_sub(before.dropped),
+            reached: sums.reached.saturating_sub(before.reached),
             refused: sums.refused.saturating_sub(before.refused),
         };
         let enough = u64::from(policy.min_samples);

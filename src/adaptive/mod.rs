@@ -7,6 +7,7 @@ mod layer;
 mod loom;
 mod meter;
 mod policy;
+mod queue;
 mod service;
 mod state;
 
@@ -15,4 +16,5 @@ pub use self::future::AdaptiveFuture;
 pub use self::handle::{Handle, Load, Permit, Snapshot};
 pub use self::layer::AdaptiveLayer;
 pub use self::policy::{Policy, PolicyBuilder, Rule};
+pub use self::queue::QueueFuture;
 pub use self::service::Adaptive;

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::queue::Wait;
 use super::state::{State, Token};
 #[cfg(doc)]
 use crate::RejectionKind;
@@ -17,6 +16,7 @@ use crate::kernel::call::Hold;
 use crate::kernel::guard::{Guard, through};
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
+use crate::kernel::wait::{Wait, Who};
 use crate::release::{Admission, sealed};
 
 /// A bulkhead from outside. Clones are the same bulkhead.
@@ -127,7 +127,7 @@ pin_project! {
         // Started by the first poll: so it is under the deadline that is in
         // force there, and one that nobody polls holds nothing.
         #[pin]
-        wait: Option<Wait>,
+        wait: Option<Wait<State>>,
     }
 }
 
@@ -137,10 +137,11 @@ impl Future for Acquire {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if this.wait.is_none() {
-            this.wait.set(Some(Wait::start(this.state, *this.weight)));
+            let who = Who::any(*this.weight);
+            this.wait.set(Some(Wait::start(this.state, who, || 0)));
         }
         match this.wait.as_pin_mut() {
-            Some(wait) => wait.poll(cx),
+            Some(wait) => wait.poll(cx).map_ok(Permit),
             None => Poll::Pending,
         }
     }
@@ -161,6 +162,13 @@ impl Permit {
     /// without it was cancelled.
     pub fn finish(mut self, outcome: Outcome) {
         self.0.finish(outcome);
+    }
+}
+
+impl From<Guard<State>> for Permit {
+    #[inline]
+    fn from(guard: Guard<State>) -> Self {
+        Self(guard)
     }
 }
 

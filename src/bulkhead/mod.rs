@@ -96,4 +96,5 @@ pub use self::handle::{Acquire, Handle, Permit, Snapshot};
 pub use self::layer::BulkheadLayer;
 pub use self::policy::{Policy, PolicyBuilder};
 pub use self::queue::QueueFuture;
-pub use self::service::{Backpressure, Bulkhead, Queue, Shed};
+pub use self::service::{Backpressure, Bulkhead};
+pub use crate::queue::{Queue, Shed};

@@ -38,6 +38,7 @@ fn meaning(rejection: &Rejection) -> Meaning {
         RejectionKind::KeysExhausted
         | RejectionKind::Full
         | RejectionKind::QueueTimeout
+        | RejectionKind::Shed
         | RejectionKind::LimitReached => {
             (StatusCode::SERVICE_UNAVAILABLE, RESOURCE_EXHAUSTED, soon)
         }
@@ -155,13 +156,14 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 18] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 19] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 429, 8, false),
         (RejectionKind::BadKey, 400, 3, false),
         (RejectionKind::KeysExhausted, 503, 8, true),
         (RejectionKind::Full, 503, 8, true),
         (RejectionKind::QueueTimeout, 503, 8, true),
+        (RejectionKind::Shed, 503, 8, true),
         (RejectionKind::LimitReached, 503, 8, true),
         (RejectionKind::Open, 503, 14, true),
         (RejectionKind::Timeout, 504, 4, false),

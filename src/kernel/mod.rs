@@ -13,6 +13,9 @@ pub mod guard;
 #[cfg(feature = "timeout")]
 pub mod histogram;
 pub mod keyed;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub(crate) mod lanes;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod limit;
 pub mod live;
 pub(crate) mod macros;
@@ -24,7 +27,12 @@ pub mod ready;
 #[cfg(feature = "chaos")]
 pub mod rng;
 pub mod shared;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+mod standing;
 pub(crate) mod sync;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub mod wait;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 mod wait_queue;
 pub(crate) mod wheel;
 #[cfg(feature = "circuit-breaker")]

@@ -75,7 +75,7 @@ impl Watched for adaptive::Handle {
         self.snapshot().in_flight
     }
     fn waiting(&self) -> u64 {
-        0
+        self.snapshot().waiting.into()
     }
     fn admitted(&self) -> u64 {
         self.in_flight() + self.ended().map_or(0, Ends::sum)

@@ -9,9 +9,9 @@ use loom::{
 };
 
 use super::{Wakes, model};
-use crate::kernel::limit::{Full, Limit, WaitKey};
+use crate::kernel::limit::{Full, Gone, Limit, WaitKey};
 
-fn poll(limit: &Limit, key: WaitKey, wakes: &Arc<Wakes>) -> Poll<Result<(), Full>> {
+fn poll(limit: &Limit, key: WaitKey, wakes: &Arc<Wakes>) -> Poll<Result<(), Gone>> {
     let waker = Waker::from(Arc::clone(wakes));
     limit.poll_acquired(key, &mut Context::from_waker(&waker))
 }
@@ -281,7 +281,7 @@ fn loom_limit_lowered_below_a_waiter() {
         assert_eq!(wakes[0].count(), 1, "not one wake");
         match poll(&limit, keys[0], &wakes[0]) {
             Poll::Ready(Ok(())) => limit.release_from(0, 2),
-            Poll::Ready(Err(Full)) => {}
+            Poll::Ready(Err(Gone::TooHeavy)) => {}
             Poll::Pending => panic!("it waits on"),
         }
         assert_eq!(wakes[1].count(), 1, "it was held up");
