@@ -34,7 +34,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::kernel::core::Core;
-use crate::kernel::lanes::LANES;
 use crate::kernel::wait::Who;
 use crate::key::{Key, KeyHasher, KeySpace, NoKey};
 use crate::policy::{PolicyError, Ratio, positive};
@@ -160,13 +159,13 @@ impl<P, K> Queue<P, K> {
         }
     }
 
-    /// The lane of its tenant: the first for all that have no key.
-    pub(crate) fn lane<Req>(&self, core: &Core, tenants: &KeySpace, request: &Req) -> u32
+    /// Its tenant: the same for all that have no key.
+    pub(crate) fn tenant<Req>(&self, core: &Core, tenants: &KeySpace, request: &Req) -> u64
     where
         K: Key<Req>,
     {
         match core.contain("key", || tenants.id(&self.tenant, request)) {
-            Some(Ok(id)) => u32::try_from(id.high() % u64::from(LANES)).unwrap_or(0),
+            Some(Ok(id)) => id.high(),
             _ => 0,
         }
     }

@@ -114,8 +114,8 @@ where
         }
         let State { core, tenants, .. } = &*self.state;
         let who = self.mode.who(core, &request);
-        let lane = || self.mode.lane(core, tenants, &request);
-        let wait = Wait::start(&self.state, who, lane);
+        let tenant = || self.mode.tenant(core, tenants, &request);
+        let wait = Wait::start(&self.state, who, tenant);
         let classify = self.classify.clone();
         let waiting = Waiting::start(wait, &mut self.inner, request, classify);
         QueueFuture { waiting }

@@ -40,7 +40,7 @@ pub(super) struct State {
     pub(super) limit: Limit,
     counters: Counters<11>,
     meter: Meter,
-    /// Spreads tenants over the lanes of the queue.
+    /// The ids of tenants in the queue.
     pub(super) tenants: KeySpace,
     judge: Mutex<Judge>,
 }

@@ -97,7 +97,8 @@ impl<P, K, R, C> BulkheadLayer<Queue<P, K>, R, C> {
     }
 
     /// Tenants by this key take turns, and none fills the queue alone: when it is
-    /// full, who has most in it makes room. Up to 64 tenants are told apart.
+    /// full, who has most in it makes room. Of more than 64
+    /// tenants that wait at once, some share a turn.
     #[must_use]
     pub fn fair<K2>(self, tenant: K2) -> BulkheadLayer<Queue<P, K2>, R, C> {
         self.into_kind(|queue| queue.fair(tenant))

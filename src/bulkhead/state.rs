@@ -38,7 +38,7 @@ pub(super) struct State {
     /// The queue's length and its longest wait in nanoseconds.
     queue: Live<2>,
     counters: Counters<8>,
-    /// Spreads tenants over the lanes of the queue.
+    /// The ids of tenants in the queue.
     pub(super) tenants: KeySpace,
     /// The policy as it was given.
     policy: Mutex<Policy>,

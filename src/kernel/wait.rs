@@ -56,8 +56,8 @@ pub struct Who {
     pub permits: u32,
     /// Its class, if it has one.
     pub class: Option<usize>,
-    /// The lane of its tenant.
-    pub lane: u32,
+    /// Its tenant.
+    pub tenant: u64,
 }
 
 impl Who {
@@ -68,7 +68,7 @@ impl Who {
         Self {
             permits,
             class: None,
-            lane: 0,
+            tenant: 0,
         }
     }
 }
@@ -101,11 +101,11 @@ impl<T: Door> Place<T> {
         late: RejectionKind,
     ) -> Result<Self, Rejection> {
         let ask = Ask {
-            permits: who.permits,
             class: who.class.unwrap_or(USUAL),
-            lane: who.lane,
+            tenant: who.tenant,
             since,
             due,
+            ..Ask::from(who.permits)
         };
         match state.limit().enqueue(ask, length) {
             Ok(key) => Ok(Self {
@@ -187,13 +187,13 @@ pin_project! {
 }
 
 impl<T: Door> Wait<T> {
-    /// Asks; `lane` is that of the tenant, needed by who has to wait.
+    /// Asks; `tenant` is needed by who has to wait.
     #[inline]
-    pub fn start(state: &Shared<T>, who: Who, lane: impl FnOnce() -> u32) -> Self {
+    pub fn start(state: &Shared<T>, who: Who, tenant: impl FnOnce() -> u64) -> Self {
         let result = match state.try_enter(who) {
             Ok(token) => Ok(Guard::new(state, token)),
             Err(kind @ RejectionKind::Closed) => Err(state.reject(kind)),
-            Err(_) => match Self::queue(state, who, lane) {
+            Err(_) => match Self::queue(state, who, tenant) {
                 Ok(wait) => return wait,
                 Err(rejection) => Err(rejection),
             },
@@ -204,7 +204,7 @@ impl<T: Door> Wait<T> {
     }
 
     #[cold]
-    fn queue(state: &Shared<T>, who: Who, lane: impl FnOnce() -> u32) -> Result<Self, Rejection> {
+    fn queue(state: &Shared<T>, who: Who, tenant: impl FnOnce() -> u64) -> Result<Self, Rejection> {
         let (length, longest) = state.bounds();
         let now = state.core().clock().stamp().now();
         let mut due = now.saturating_add(longest);
@@ -219,7 +219,7 @@ impl<T: Door> Wait<T> {
             }
         }
         let who = Who {
-            lane: lane(),
+            tenant: tenant(),
             ..who
         };
         Ok(Self::Queued {

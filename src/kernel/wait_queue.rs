@@ -1,8 +1,7 @@
 //! The waiters of a [`Limit`](super::limit::Limit), in a slab: for each class
 //! the lanes of its tenants, each a doubly linked list, so that leaving from the
 //! middle costs the same as leaving from the front, and a queue that was long
-//! once allocates no more. The lanes of a class take turns (stochastic
-//! fairness queueing, 1990: two tenants may share one).
+//! once allocates no more. The lanes of a class take turns.
 
 use std::task::{Poll, Waker};
 
@@ -27,8 +26,10 @@ pub struct Ask {
     pub permits: u32,
     /// The lower the more important; of a class that counts for shares or not.
     pub class: usize,
-    /// The lane of its tenant, below 64.
-    pub lane: u32,
+    /// Whose it is; all that have none are one tenant.
+    pub tenant: u64,
+    /// The lane of its tenant, once it has a place.
+    pub(super) lane: u32,
     /// When it came.
     pub since: Tick,
     /// When it goes away.
@@ -41,6 +42,7 @@ impl From<u32> for Ask {
         Self {
             permits,
             class: 0,
+            tenant: 0,
             lane: 0,
             since: Tick::ZERO,
             due: Tick::MAX,
@@ -131,7 +133,8 @@ impl WaitQueue {
     }
 
     pub(super) fn push(&mut self, ask: impl Into<Ask>) -> WaitKey {
-        let ask = ask.into();
+        let mut ask = ask.into();
+        ask.lane = self.lanes.assign(ask.class, ask.tenant);
         let tail = self.lanes.lane(&ask).tail;
         let fresh = Entry {
             place: Place::Waiting(None),
@@ -232,7 +235,7 @@ impl WaitQueue {
     /// longest lane of the least important class below it; else of its own class,
     /// if another lane is longer than its own will be; else the `oldest` of its own.
     pub(super) fn victim(&mut self, ask: &Ask, oldest: bool) -> Option<Next> {
-        let mine = self.lanes.lane(ask);
+        let mine = self.lanes.of(ask.class, ask.tenant);
         let index = match self.lanes.below(ask.class) {
             Some(lane) => lane.tail,
             None => match self.lanes.longest(ask.class) {

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::cast_precision_loss,
     reason = "a test fails by panicking"
 )]
 
@@ -10,3 +11,4 @@
 mod traces;
 
 mod limits;
+mod overload;
