@@ -235,7 +235,7 @@ fn a_share_is_kept_for_the_lowest_and_what_is_not_used_goes_to_others() {
     let layer = layer.queued().ranked(rank(|ask: &Ask| ask.priority));
     // Three of four are critical: more than is served.
     let most = |number: u64| Ask {
-        priority: if number % 4 == 0 {
+        priority: if number.is_multiple_of(4) {
             Priority::Bulk
         } else {
             Priority::Critical
