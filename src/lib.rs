@@ -74,6 +74,10 @@
 //! | [`classify`] | how a call ended |
 //! | [`release`] | whether an admission ends with the head or with the body |
 //! | [`key`] | who a request counts for, and how much |
+#![cfg_attr(
+    any(feature = "bulkhead", feature = "adaptive"),
+    doc = "| [`queue`] | who waits for admission: order, priorities, tenants, what is given up |"
+)]
 //! | [`registry`] | names, clocks, listeners; what all layers report |
 //! | [`event`] | what they tell while they work |
 //! | [`policy`] | policies that are valid once they exist |

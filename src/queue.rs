@@ -59,7 +59,7 @@ pub enum Priority {
 pub(crate) const CLASSES: usize = 4;
 
 impl Priority {
-    pub(crate) fn class(self) -> usize {
+    pub(crate) fn class(self) -> u8 {
         match self {
             Self::Critical => 0,
             Self::Normal => 1,
@@ -249,7 +249,7 @@ impl Discipline {
     /// it does not use others may. All shares together are at most 1; none by
     /// default.
     pub fn share(mut self, priority: Priority, share: Ratio) -> Self {
-        self.shares[priority.class()] = share;
+        self.shares[usize::from(priority.class())] = share;
         self
     }
 

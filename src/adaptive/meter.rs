@@ -42,8 +42,21 @@ fn turn() -> u32 {
 /// When a call began, if its time is taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timed {
-    pub(super) start: Tick,
-    shift: u32,
+    /// Never, for a call that is not timed.
+    start: Tick,
+    shift: u8,
+}
+
+impl Timed {
+    pub(super) const NOT: Self = Self {
+        start: Tick::MAX,
+        shift: 0,
+    };
+
+    #[inline]
+    pub(super) fn is_taken(self) -> bool {
+        self.start != Tick::MAX
+    }
 }
 
 /// Sums over all threads, each only ever growing.
@@ -81,12 +94,16 @@ impl Meter {
 
     /// Whether the next call is timed.
     #[inline]
-    pub(super) fn begin(&self, now: impl FnOnce() -> Tick) -> Option<Timed> {
+    pub(super) fn begin(&self, now: impl FnOnce() -> Tick) -> Timed {
         let shift = self.shift.load(Ordering::Relaxed);
-        (turn().leading_zeros() >= shift).then(|| Timed {
+        if turn().leading_zeros() < shift {
+            return Timed::NOT;
+        }
+        Timed {
             start: now(),
-            shift,
-        })
+            // At most `RAREST`.
+            shift: u8::try_from(shift).unwrap_or(0),
+        }
     }
 
     /// The word of a call that took so long, if it counts: one that did not

@@ -67,8 +67,8 @@ pub(super) struct Token {
     /// 0 for a call that an operator let through beside the limit.
     pub(super) permits: u32,
     /// The class whose share it counts for.
-    class: Option<usize>,
-    timed: Option<Timed>,
+    class: Option<u8>,
+    timed: Timed,
 }
 
 impl State {
@@ -150,7 +150,7 @@ impl State {
         Ok(Token {
             permits: 0,
             class: None,
-            timed: None,
+            timed: Timed::NOT,
         })
     }
 
@@ -336,8 +336,8 @@ impl Settle for State {
             self.limit.count(token.class, true);
             self.limit.release(token.permits);
         }
-        if let Some(timed) = token.timed {
-            self.measure(timed, outcome);
+        if token.timed.is_taken() {
+            self.measure(token.timed, outcome);
         }
         self.core.tell(Event::Finished(outcome));
     }

@@ -52,7 +52,7 @@ pub(super) struct Token {
     /// Permits; 0 for a call that an operator let through beside the limit.
     pub(super) permits: u32,
     /// The class whose share it counts for.
-    class: Option<usize>,
+    class: Option<u8>,
 }
 
 impl State {

@@ -77,9 +77,10 @@ impl Limit {
 
     /// A call of a class begins, or ends: for who counts the shares.
     #[inline]
-    pub fn count(&self, class: Option<usize>, ended: bool) {
+    pub fn count(&self, class: Option<u8>, ended: bool) {
         if let Some(class) = class {
-            self.classes.add(class + CLASSES * usize::from(ended), 1);
+            self.classes
+                .add(usize::from(class) + CLASSES * usize::from(ended), 1);
         }
     }
 

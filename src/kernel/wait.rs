@@ -55,7 +55,7 @@ pub struct Who {
     /// Permits.
     pub permits: u32,
     /// Its class, if it has one.
-    pub class: Option<usize>,
+    pub class: Option<u8>,
     /// Its tenant.
     pub tenant: u64,
 }
@@ -74,7 +74,7 @@ impl Who {
 }
 
 /// The class of who has none: that of [`Priority::Normal`](crate::queue::Priority).
-const USUAL: usize = 1;
+const USUAL: u8 = 1;
 
 /// A place in the queue; dropped, it is given up.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl<T: Door> Place<T> {
         late: RejectionKind,
     ) -> Result<Self, Rejection> {
         let ask = Ask {
-            class: who.class.unwrap_or(USUAL),
+            class: who.class.unwrap_or(USUAL).into(),
             tenant: who.tenant,
             since,
             due,

@@ -13,3 +13,4 @@ mod support;
 mod chaos;
 mod fallback;
 mod files;
+mod queue;

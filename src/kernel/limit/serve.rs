@@ -74,6 +74,7 @@ impl Limit {
             let owed = self.owed(queue);
             let newest = queue.is_lifo(now);
             let Some(next) = queue.waiting.next(owed, newest) else {
+                queue.standing.emptied();
                 self.pay_debt();
                 return false;
             };
