@@ -9,9 +9,10 @@ use super::policy::Policy;
 use super::service::Adaptive;
 use super::state::State;
 use crate::classify::ErrorsOnly;
+use crate::kernel::limited::queues;
 use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
-use crate::queue::{Queue, Shed};
+use crate::queue::Shed;
 use crate::registry::Setup;
 use crate::release::OnHead;
 
@@ -43,21 +44,6 @@ impl AdaptiveLayer {
 }
 
 impl<M, R, C> AdaptiveLayer<M, R, C> {
-    fn into_kind<M2, R2>(self, mode: impl FnOnce(M) -> M2) -> AdaptiveLayer<M2, R2, C> {
-        AdaptiveLayer {
-            state: self.state,
-            mode: mode(self.mode),
-            classify: self.classify,
-            release: PhantomData,
-        }
-    }
-
-    /// Lets what is over the limit wait: [`Queue`].
-    #[must_use]
-    pub fn queued(self) -> AdaptiveLayer<Queue, R, C> {
-        self.into_kind(|_| Queue::default())
-    }
-
     /// An algorithm of your own, for all services of this layer. The rule of the
     /// policy no longer matters; its bounds do.
     #[must_use]
@@ -89,22 +75,7 @@ impl<M, R, C> AdaptiveLayer<M, R, C> {
     }
 }
 
-impl<P, K, R, C> AdaptiveLayer<Queue<P, K>, R, C> {
-    /// Requests by their [`Rank`](crate::queue::Rank): what is less important waits
-    /// for, and is shed before, what is more important.
-    #[must_use]
-    pub fn ranked<P2>(self, rank: P2) -> AdaptiveLayer<Queue<P2, K>, R, C> {
-        self.into_kind(|queue| queue.ranked(rank))
-    }
-
-    /// Tenants by this key take turns, and none fills the queue alone: when it is
-    /// full, who has most in it makes room. Of more than 64
-    /// tenants that wait at once, some share a turn.
-    #[must_use]
-    pub fn fair<K2>(self, tenant: K2) -> AdaptiveLayer<Queue<P, K2>, R, C> {
-        self.into_kind(|queue| queue.fair(tenant))
-    }
-}
+queues!(AdaptiveLayer);
 
 impl<M: Clone, R, C: Clone> Clone for AdaptiveLayer<M, R, C> {
     fn clone(&self) -> Self {

@@ -176,8 +176,12 @@ impl Ledger {
         let ended = sums.ended.saturating_sub(before.ended);
         let shift = meter.shift.load(Ordering::Relaxed).min(RAREST);
         if now < self.opened {
-            // The clock went back: nothing is known of the time.
-            self.open(sums, now);
+            // Somebody who came later was faster here; but if it is by more than a
+            // window, the clock went back, and nothing is known of the time.
+            let back = self.opened.saturating_since(now);
+            if back > Duration::from_nanos(meter.length.load(Ordering::Relaxed)) {
+                self.open(sums, now);
+            }
             return None;
         }
         let mean = match weight {

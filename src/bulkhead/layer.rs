@@ -8,9 +8,10 @@ use super::policy::Policy;
 use super::service::{Backpressure, Bulkhead};
 use super::state::State;
 use crate::classify::ErrorsOnly;
+use crate::kernel::limited::queues;
 use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
-use crate::queue::{Queue, Shed};
+use crate::queue::Shed;
 use crate::registry::Setup;
 use crate::release::OnHead;
 
@@ -42,21 +43,6 @@ impl BulkheadLayer {
 }
 
 impl<M, R, C> BulkheadLayer<M, R, C> {
-    fn into_kind<M2, R2>(self, mode: impl FnOnce(M) -> M2) -> BulkheadLayer<M2, R2, C> {
-        BulkheadLayer {
-            state: self.state,
-            mode: mode(self.mode),
-            classify: self.classify,
-            release: PhantomData,
-        }
-    }
-
-    /// Lets what is over the limit wait: [`Queue`].
-    #[must_use]
-    pub fn queued(self) -> BulkheadLayer<Queue, R, C> {
-        self.into_kind(|_| Queue::default())
-    }
-
     /// Takes permits in `poll_ready`: [`Backpressure`].
     #[must_use]
     pub fn backpressure(self) -> BulkheadLayer<Backpressure, R, C> {
@@ -88,22 +74,7 @@ impl<M, R, C> BulkheadLayer<M, R, C> {
     }
 }
 
-impl<P, K, R, C> BulkheadLayer<Queue<P, K>, R, C> {
-    /// Requests by their [`Rank`](crate::queue::Rank): what is less important waits
-    /// for, and is shed before, what is more important.
-    #[must_use]
-    pub fn ranked<P2>(self, rank: P2) -> BulkheadLayer<Queue<P2, K>, R, C> {
-        self.into_kind(|queue| queue.ranked(rank))
-    }
-
-    /// Tenants by this key take turns, and none fills the queue alone: when it is
-    /// full, who has most in it makes room. Of more than 64
-    /// tenants that wait at once, some share a turn.
-    #[must_use]
-    pub fn fair<K2>(self, tenant: K2) -> BulkheadLayer<Queue<P, K2>, R, C> {
-        self.into_kind(|queue| queue.fair(tenant))
-    }
-}
+queues!(BulkheadLayer);
 
 impl<M: Clone, R, C: Clone> Clone for BulkheadLayer<M, R, C> {
     fn clone(&self) -> Self {

@@ -88,14 +88,12 @@ mod future;
 mod handle;
 mod layer;
 mod policy;
-mod queue;
 mod service;
 mod state;
 
-pub use self::future::BulkheadFuture;
+pub use self::future::{BulkheadFuture, QueueFuture};
 pub use self::handle::{Acquire, Handle, Permit, Snapshot};
 pub use self::layer::BulkheadLayer;
 pub use self::policy::{Policy, PolicyBuilder};
-pub use self::queue::QueueFuture;
 pub use self::service::{Backpressure, Bulkhead};
 pub use crate::queue::{Queue, Shed};

@@ -5,19 +5,18 @@ use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
-use super::future::BulkheadFuture;
+use super::future::{BulkheadFuture, QueueFuture};
 use super::handle::Permit;
-use super::queue::QueueFuture;
 use super::state::State;
 use crate::classify::{Classify, ErrorsOnly};
 use crate::clock::Tick;
 use crate::error::{AsRejection, RejectionKind};
+use crate::kernel::limited::sheds_and_queues;
 use crate::kernel::macros::wraps_service;
 use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
-use crate::kernel::wait::{Door, Place, Wait, Waiting, Who};
-use crate::key::Key;
-use crate::queue::{Queue, Rank, Shed};
+use crate::kernel::wait::{Door, Place, Who};
+use crate::queue::Shed;
 use crate::release::{OnHead, Release};
 
 /// A service is ready only when it has a permit.
@@ -73,73 +72,7 @@ impl<S: Clone, M: Clone, R, C: Clone> Clone for Bulkhead<S, M, R, C> {
 
 wraps_service!(Bulkhead<S, M, R, C>);
 
-impl<S, R, C, Req> Service<Req> for Bulkhead<S, Shed, R, C>
-where
-    S: Service<Req>,
-    S::Error: AsRejection,
-    C: Classify<S::Response, S::Error> + Clone,
-    R: Release<S::Response, Permit, C>,
-{
-    type Response = R::Response;
-    type Error = S::Error;
-    type Future = BulkheadFuture<S::Future, S::Error, R, C>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady);
-        if let Err(error) = self.inner.check(not_ready) {
-            return BulkheadFuture::refused(error);
-        }
-        match self.state.admit(1) {
-            Ok(token) => {
-                let permit = Permit::new(&self.state, token);
-                let classify = self.classify.clone();
-                BulkheadFuture::call(permit, classify, || self.inner.call(request))
-            }
-            Err(rejection) => BulkheadFuture::refused(rejection.into()),
-        }
-    }
-}
-
-impl<S, P, K, R, C, Req> Service<Req> for Bulkhead<S, Queue<P, K>, R, C>
-where
-    S: Service<Req> + Clone,
-    S::Error: AsRejection,
-    P: Rank<Req>,
-    K: Key<Req>,
-    C: Classify<S::Response, S::Error> + Clone,
-    R: Release<S::Response, Permit, C>,
-{
-    type Response = R::Response;
-    type Error = S::Error;
-    type Future = QueueFuture<S, Req, R, C>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady);
-        if let Err(error) = self.inner.check(not_ready) {
-            let waiting = Waiting::refused(error);
-            return QueueFuture { waiting };
-        }
-        let State { core, tenants, .. } = &*self.state;
-        let who = self.mode.who(core, &request);
-        let tenant = || self.mode.tenant(core, tenants, &request);
-        let wait = Wait::start(&self.state, who, tenant);
-        let classify = self.classify.clone();
-        let waiting = Waiting::start(wait, &mut self.inner, request, classify);
-        QueueFuture { waiting }
-    }
-}
+sheds_and_queues!(Bulkhead, BulkheadFuture, QueueFuture, Permit);
 
 impl<S, R, C, Req> Service<Req> for Bulkhead<S, Backpressure, R, C>
 where

@@ -17,6 +17,8 @@ pub mod keyed;
 pub(crate) mod lanes;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod limit;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub(crate) mod limited;
 pub mod live;
 pub(crate) mod macros;
 #[cfg(feature = "circuit-breaker")]
