@@ -4,7 +4,7 @@
 //! what is over the limit wait once they are `.queued()`. The queue is bounded in
 //! length and in time, and a request whose deadline has passed leaves before it
 //! is served. A [`Discipline`] says in which order it serves and what it gives
-//! up; a [`Rank`] how important a request is; a [`Key`](crate::key::Key) whose it
+//! up; a [`Rank`] how important a request is; a [`Key`] whose it
 //! is, so that nobody fills the queue alone.
 //!
 //! ```
