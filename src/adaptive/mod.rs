@@ -122,6 +122,7 @@ mod layer;
 mod loom;
 mod meter;
 mod policy;
+mod report;
 mod service;
 mod state;
 

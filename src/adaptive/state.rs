@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::algorithm::{Algorithm, Window};
+use super::algorithm::Algorithm;
 use super::meter::{Ledger, Meter, Sums, Timed};
 use super::policy::Policy;
 use crate::classify::{Failure, Outcome};
@@ -20,7 +20,7 @@ use crate::kernel::sync::Mutex;
 use crate::kernel::wait::{Door, Who};
 use crate::key::KeySpace;
 use crate::policy::Override;
-use crate::registry::{Inspect, Report, Setup};
+use crate::registry::Setup;
 
 const SUCCESS: usize = 0;
 const FAILURE: usize = 1;
@@ -389,47 +389,5 @@ impl Door for State {
     fn reject(&self, kind: RejectionKind) -> Rejection {
         self.counters.add(REJECTED, 1);
         self.core.reject(Rejection::before(kind, self.core.id()))
-    }
-}
-
-impl Inspect for State {
-    fn report(&self) -> Report {
-        let snapshot = self.snapshot();
-        let load = snapshot.load;
-        self.core.report([
-            ("algorithm", snapshot.algorithm.into()),
-            ("limit", snapshot.limit.into()),
-            ("in_flight", snapshot.in_flight.into()),
-            ("succeeded", snapshot.succeeded.into()),
-            ("failed", snapshot.failed.into()),
-            ("neutral", snapshot.neutral.into()),
-            ("cancelled", snapshot.cancelled.into()),
-            ("waiting", snapshot.waiting.into()),
-            ("waited", snapshot.waited.into()),
-            ("rejected", snapshot.rejected.into()),
-            ("bypassed", snapshot.bypassed.into()),
-            ("offered_per_second", load.offered_per_second.into()),
-            ("served_per_second", load.served_per_second.into()),
-            ("response_time", load.response_time.into()),
-            ("demand", load.demand.into()),
-        ])
-    }
-}
-
-impl super::Load {
-    fn of(window: &Window) -> Self {
-        let per_second = |calls: u64| {
-            let calls = u128::from(calls) * 1_000_000_000 / window.span.as_nanos().max(1);
-            u64::try_from(calls).unwrap_or(u64::MAX)
-        };
-        let offered = window.ended.saturating_add(window.refused);
-        let demand = u128::from(offered) * window.mean.as_nanos();
-        Self {
-            offered_per_second: per_second(offered),
-            served_per_second: per_second(window.ended),
-            response_time: window.mean,
-            demand: u64::try_from(demand.div_ceil(window.span.as_nanos().max(1)))
-                .unwrap_or(u64::MAX),
-        }
     }
 }
