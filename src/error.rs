@@ -67,8 +67,11 @@ pub enum RejectionKind {
     KeysExhausted,
     /// bulkhead: as many calls in flight as allowed, and no place in the queue.
     Full,
-    /// bulkhead: no permit within the longest wait.
+    /// bulkhead, adaptive: no permit within the longest wait.
     QueueTimeout,
+    /// bulkhead, adaptive: left the queue for others that come first, or because
+    /// it had waited too long under overload.
+    Shed,
     /// adaptive: as many calls in flight as the service can bear.
     LimitReached,
     /// circuit breaker: calls are held back until what failed has recovered.
@@ -108,7 +111,8 @@ impl RejectionKind {
             Self::BadKey => "throttle: key missing or too long",
             Self::KeysExhausted => "throttle: too many keys in use",
             Self::Full => "bulkhead: full",
-            Self::QueueTimeout => "bulkhead: waited too long",
+            Self::QueueTimeout => "queue: waited too long",
+            Self::Shed => "queue: shed under overload",
             Self::LimitReached => "adaptive: limit reached",
             Self::Open => "circuit breaker: open",
             Self::Timeout => "timeout: no response in time",
@@ -135,6 +139,7 @@ impl RejectionKind {
             Self::KeysExhausted => "keys_exhausted",
             Self::Full => "full",
             Self::QueueTimeout => "queue_timeout",
+            Self::Shed => "shed",
             Self::LimitReached => "limit_reached",
             Self::Open => "open",
             Self::Timeout => "timeout",

@@ -84,6 +84,10 @@
 //! | [`classify`] | how a call ended |
 //! | [`release`] | whether an admission ends with the head or with the body |
 //! | [`key`] | who a request counts for, and how much |
+#![cfg_attr(
+    any(feature = "bulkhead", feature = "adaptive"),
+    doc = "| [`queue`] | who waits for admission: order, priorities, tenants, what is given up |"
+)]
 //! | [`registry`] | names, clocks, listeners; what all layers report |
 //! | [`event`] | what they tell while they work |
 //! | [`backoff`] | how long to wait before the next try |
@@ -146,6 +150,8 @@ mod kernel;
 pub mod key;
 pub mod lift;
 pub mod policy;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub mod queue;
 pub mod registry;
 pub mod release;
 pub mod replay;

@@ -76,8 +76,8 @@ pub(crate) fn positive(
     }
 }
 
-/// A share of a whole: 0 to 1, in steps of a billionth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A share of a whole: 0 to 1, in steps of a billionth; by default nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
 pub struct Ratio(u32);

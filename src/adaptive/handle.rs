@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use super::state::{State, Token};
-use crate::classify::Outcome;
 use crate::error::Rejection;
 #[cfg(doc)]
 use crate::error::RejectionKind;
-use crate::kernel::call::Hold;
-use crate::kernel::guard::{Guard, through};
+use crate::kernel::limited::has_permit;
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::release::{Admission, sealed};
 
 /// An adaptive limit from outside. Clones are the same limit.
 #[derive(Clone)]
@@ -42,6 +39,10 @@ pub struct Snapshot {
     pub neutral: u64,
     /// Calls that were dropped.
     pub cancelled: u64,
+    /// Callers in the queue.
+    pub waiting: u32,
+    /// Calls that were admitted after a wait.
+    pub waited: u64,
     /// Requests refused.
     pub rejected: u64,
     /// Calls that were admitted beyond the limit under
@@ -79,8 +80,9 @@ steers! {
     }
     {
         /// Under [`Override::Bypass`](crate::Override::Bypass) calls beyond the limit
-        /// are admitted and counted.
-        set_override
+        /// are admitted and counted. Callers in the queue are let through or refused
+        /// at once, too.
+        set_override then recall
     }
 }
 
@@ -98,47 +100,4 @@ impl Handle {
     }
 }
 
-/// One admission; it ends when it is dropped.
-#[derive(Debug)]
-#[must_use = "the call is admitted while its permit lives"]
-pub struct Permit(Guard<State>);
-
-impl Permit {
-    #[inline]
-    pub(super) fn new(state: &Shared<State>, token: Token) -> Self {
-        Self(Guard::new(state, token))
-    }
-
-    /// Ends the admission and says how the call ended. A permit that is dropped
-    /// without it was cancelled.
-    pub fn finish(mut self, outcome: Outcome) {
-        self.0.finish(outcome);
-    }
-}
-
-impl Hold for Permit {
-    #[inline]
-    fn through<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        through(&mut self.0, f)
-    }
-
-    #[inline]
-    fn judge<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        self.0.state()?.core.contain("classifier", f)
-    }
-}
-
-impl sealed::Admission for Permit {}
-
-impl Admission for Permit {
-    #[inline]
-    fn finish(&mut self, outcome: Outcome) {
-        self.0.finish(outcome);
-    }
-
-    #[inline]
-    fn finish_with(&mut self, judge: impl FnOnce() -> Outcome) {
-        let outcome = self.judge(judge);
-        self.0.finish(outcome.unwrap_or(Outcome::Neutral));
-    }
-}
+has_permit!(State, Token);

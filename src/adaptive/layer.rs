@@ -9,14 +9,17 @@ use super::policy::Policy;
 use super::service::Adaptive;
 use super::state::State;
 use crate::classify::ErrorsOnly;
+use crate::kernel::limited::queues;
 use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
+use crate::queue::Shed;
 use crate::registry::Setup;
 use crate::release::OnHead;
 
 /// Makes [`Adaptive`]s that share one limit; see the [module](super).
-pub struct AdaptiveLayer<R = OnHead, C = ErrorsOnly> {
+pub struct AdaptiveLayer<M = Shed, R = OnHead, C = ErrorsOnly> {
     state: Shared<State>,
+    mode: M,
     classify: C,
     release: PhantomData<fn() -> R>,
 }
@@ -33,13 +36,14 @@ impl AdaptiveLayer {
     pub fn with(policy: Policy, setup: Setup) -> Self {
         Self {
             state: State::create(policy, setup),
+            mode: Shed,
             classify: ErrorsOnly,
             release: PhantomData,
         }
     }
 }
 
-impl<R, C> AdaptiveLayer<R, C> {
+impl<M, R, C> AdaptiveLayer<M, R, C> {
     /// An algorithm of your own, for all services of this layer. The rule of the
     /// policy no longer matters; its bounds do.
     #[must_use]
@@ -54,42 +58,43 @@ impl<R, C> AdaptiveLayer<R, C> {
     /// A caller that reads slowly then looks like a slow service.
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn until_body_end(self) -> AdaptiveLayer<crate::release::OnBodyEnd, C> {
-        AdaptiveLayer {
-            state: self.state,
-            classify: self.classify,
-            release: PhantomData,
-        }
+    pub fn until_body_end(self) -> AdaptiveLayer<M, crate::release::OnBodyEnd, C> {
+        self.into_kind(|mode| mode)
     }
 
     /// Judges ends of calls by this instead of [`ErrorsOnly`]: on a server
     /// [`Http`](crate::classify::Http), which knows a 503 as an overload.
     #[must_use]
-    pub fn classify<C2>(self, classify: C2) -> AdaptiveLayer<R, C2> {
+    pub fn classify<C2>(self, classify: C2) -> AdaptiveLayer<M, R, C2> {
         AdaptiveLayer {
             state: self.state,
+            mode: self.mode,
             classify,
             release: PhantomData,
         }
     }
 }
 
-impl<R, C: Clone> Clone for AdaptiveLayer<R, C> {
+queues!(AdaptiveLayer);
+
+impl<M: Clone, R, C: Clone> Clone for AdaptiveLayer<M, R, C> {
     fn clone(&self) -> Self {
         Self {
             state: self.state.clone(),
+            mode: self.mode.clone(),
             classify: self.classify.clone(),
             release: PhantomData,
         }
     }
 }
 
-has_handle!(AdaptiveLayer<R, C>);
+has_handle!(AdaptiveLayer<M, R, C>);
 
-impl<S, R, C: Clone> Layer<S> for AdaptiveLayer<R, C> {
-    type Service = Adaptive<S, R, C>;
+impl<S, M: Clone, R, C: Clone> Layer<S> for AdaptiveLayer<M, R, C> {
+    type Service = Adaptive<S, M, R, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Adaptive::new(inner, self.state.clone(), self.classify.clone())
+        let (mode, classify) = (self.mode.clone(), self.classify.clone());
+        Adaptive::new(inner, self.state.clone(), mode, classify)
     }
 }

@@ -35,7 +35,7 @@ impl Bench {
 
     /// A call ends; whether it closed a window.
     fn end(&self, now: Tick) -> bool {
-        let timed = self.meter.begin(|| now.saturating_sub(TOOK)).unwrap();
+        let timed = self.meter.begin(|| now.saturating_sub(TOOK));
         self.timed
             .add(0, self.meter.word(timed, true, now).unwrap());
         let over = self.meter.is_over(now);

@@ -42,8 +42,21 @@ fn turn() -> u32 {
 /// When a call began, if its time is taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timed {
-    pub(super) start: Tick,
-    shift: u32,
+    /// Never, for a call that is not timed.
+    start: Tick,
+    shift: u8,
+}
+
+impl Timed {
+    pub(super) const NOT: Self = Self {
+        start: Tick::MAX,
+        shift: 0,
+    };
+
+    #[inline]
+    pub(super) fn is_taken(self) -> bool {
+        self.start != Tick::MAX
+    }
 }
 
 /// Sums over all threads, each only ever growing.
@@ -53,6 +66,7 @@ pub(super) struct Sums {
     pub(super) timed: u64,
     pub(super) ended: u64,
     pub(super) dropped: u64,
+    pub(super) reached: u64,
     pub(super) refused: u64,
 }
 
@@ -80,12 +94,16 @@ impl Meter {
 
     /// Whether the next call is timed.
     #[inline]
-    pub(super) fn begin(&self, now: impl FnOnce() -> Tick) -> Option<Timed> {
+    pub(super) fn begin(&self, now: impl FnOnce() -> Tick) -> Timed {
         let shift = self.shift.load(Ordering::Relaxed);
-        (turn().leading_zeros() >= shift).then(|| Timed {
+        if turn().leading_zeros() < shift {
+            return Timed::NOT;
+        }
+        Timed {
             start: now(),
-            shift,
-        })
+            // At most `RAREST`.
+            shift: u8::try_from(shift).unwrap_or(0),
+        }
     }
 
     /// The word of a call that took so long, if it counts: one that did not
@@ -158,8 +176,12 @@ impl Ledger {
         let ended = sums.ended.saturating_sub(before.ended);
         let shift = meter.shift.load(Ordering::Relaxed).min(RAREST);
         if now < self.opened {
-            // The clock went back: nothing is known of the time.
-            self.open(sums, now);
+            // Somebody who came later was faster here; but if it is by more than a
+            // window, the clock went back, and nothing is known of the time.
+            let back = self.opened.saturating_since(now);
+            if back > Duration::from_nanos(meter.length.load(Ordering::Relaxed)) {
+                self.open(sums, now);
+            }
             return None;
         }
         let mean = match weight {
@@ -178,6 +200,7 @@ impl Ledger {
             in_flight: in_flight(micros, span),
             ended,
             dropped: sums.dropped.saturating_sub(before.dropped),
+            reached: sums.reached.saturating_sub(before.reached),
             refused: sums.refused.saturating_sub(before.refused),
         };
         let enough = u64::from(policy.min_samples);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::algorithm::{Aimd, Algorithm, Gradient, Gradient2, Guarded, Vegas};
 use crate::policy::{PolicyError, positive};
+use crate::queue::Discipline;
 
 /// What an adaptive limit may become, and by which rule: valid by construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub struct Policy {
     pub(super) max_limit: u32,
     pub(super) window: Duration,
     pub(super) min_samples: u32,
+    pub(super) queue_length: Option<u32>,
+    pub(super) max_wait: Duration,
+    pub(super) discipline: Discipline,
 }
 
 /// The rule by which a limit follows what is measured. An algorithm of your own
@@ -61,6 +65,9 @@ impl Policy {
             max_limit: Some(self.max_limit),
             window: Some(self.window),
             min_samples: Some(self.min_samples),
+            queue_length: self.queue_length,
+            max_wait: Some(self.max_wait),
+            discipline: self.discipline,
         }
     }
 
@@ -92,6 +99,9 @@ impl Default for Policy {
             max_limit: DEFAULT_MAX,
             window: Duration::from_millis(100),
             min_samples: 50,
+            queue_length: None,
+            max_wait: Duration::from_millis(200),
+            discipline: Discipline::default(),
         }
     }
 }
@@ -116,6 +126,13 @@ pub struct PolicyBuilder {
     )]
     window: Option<Duration>,
     min_samples: Option<u32>,
+    queue_length: Option<u32>,
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "crate::policy::durations::option")
+    )]
+    max_wait: Option<Duration>,
+    discipline: Discipline,
 }
 
 impl PolicyBuilder {
@@ -168,6 +185,30 @@ impl PolicyBuilder {
         self
     }
 
+    /// Callers that may wait, for [`Queue`](crate::queue::Queue) only (`.queued()`): 0
+    /// to 4,294,967,294. By default as many as are served within
+    /// [`max_wait`](Self::max_wait): the limit, times that, by the mean response
+    /// time. What stands behind those only makes answers late.
+    pub fn queue_length(mut self, callers: u32) -> Self {
+        self.queue_length = Some(callers);
+        self
+    }
+
+    /// The longest wait, for [`Queue`](crate::queue::Queue) only (`.queued()`): 1 ns to
+    /// 10 years, by default 200 ms: long enough for a burst, and well below what
+    /// callers wait for an answer. A deadline in force shortens it.
+    pub fn max_wait(mut self, wait: Duration) -> Self {
+        self.max_wait = Some(wait);
+        self
+    }
+
+    /// In which order the queue serves, and what it gives up; by default first
+    /// come first served.
+    pub fn discipline(mut self, discipline: Discipline) -> Self {
+        self.discipline = discipline;
+        self
+    }
+
     /// The policy.
     ///
     /// # Errors
@@ -214,6 +255,11 @@ impl PolicyBuilder {
             let allowed = "allowed are 1 to 100000";
             return Err(PolicyError::new("min_samples", min_samples, allowed));
         }
+        let queue_length = self.queue_length;
+        if queue_length == Some(u32::MAX) {
+            let allowed = "allowed are 0 to 4294967294";
+            return Err(PolicyError::new("queue_length", u32::MAX, allowed));
+        }
         Ok(Policy {
             rule: self.rule,
             guarded: self.guarded,
@@ -222,6 +268,9 @@ impl PolicyBuilder {
             max_limit,
             window,
             min_samples,
+            queue_length,
+            max_wait: positive("max_wait", self.max_wait)?.unwrap_or(defaults.max_wait),
+            discipline: self.discipline.check()?,
         })
     }
 }

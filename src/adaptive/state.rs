@@ -2,12 +2,13 @@
 //! the algorithm that makes one of the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::algorithm::{Algorithm, Window};
+use super::algorithm::Algorithm;
 use super::meter::{Ledger, Meter, Sums, Timed};
 use super::policy::Policy;
 use crate::classify::{Failure, Outcome};
-use crate::clock::Tick;
+use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
@@ -16,26 +17,31 @@ use crate::kernel::guard::Settle;
 use crate::kernel::limit::Limit;
 use crate::kernel::shared::{Shared, pooled};
 use crate::kernel::sync::Mutex;
+use crate::kernel::wait::{Door, Who};
+use crate::key::KeySpace;
 use crate::policy::Override;
-use crate::registry::{Inspect, Report, Setup};
+use crate::registry::Setup;
 
 const SUCCESS: usize = 0;
 const FAILURE: usize = 1;
 const NEUTRAL: usize = 2;
 const CANCELLED: usize = 3;
 const REJECTED: usize = 4;
-const REFUSED: usize = 5;
+const REACHED: usize = 5;
 const DROPPED: usize = 6;
 const BYPASSED: usize = 7;
 const BYPASS_ENDED: usize = 8;
 const TIMED: usize = 9;
+const WAITED: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) limit: Limit,
-    counters: Counters<10>,
+    counters: Counters<11>,
     meter: Meter,
+    /// The ids of tenants in the queue.
+    pub(super) tenants: KeySpace,
     judge: Mutex<Judge>,
 }
 
@@ -60,19 +66,23 @@ struct Judge {
 pub(super) struct Token {
     /// 0 for a call that an operator let through beside the limit.
     pub(super) permits: u32,
-    timed: Option<Timed>,
+    /// The class whose share it counts for.
+    class: Option<u8>,
+    timed: Timed,
 }
 
 impl State {
     pub(super) fn create(policy: Policy, setup: Setup) -> Shared<Self> {
         let (core, registry) = Core::new("adaptive", setup);
-        let now = core.clock().now();
+        let clock = core.clock().clone();
+        let now = clock.now();
         let algorithm = policy.algorithm();
         let state = Arc::new(Self {
             core,
-            limit: Limit::new(policy.initial_limit),
+            limit: Limit::with_queue(policy.initial_limit, clock, policy.discipline),
             counters: Counters::default(),
             meter: Meter::new(&policy, now),
+            tenants: KeySpace::new(),
             judge: Mutex::new(Judge {
                 policy,
                 ledger: Ledger::new(now),
@@ -102,34 +112,35 @@ impl State {
 
     /// One more call, now or not at all. A refusal is not counted yet.
     #[inline]
-    pub(super) fn try_admit(&self, permits: u32) -> Result<Token, RejectionKind> {
+    fn try_admit(&self, who: Who) -> Result<Token, RejectionKind> {
         if self.core.is_overruled() {
-            return self.ordered(permits);
+            return self.ordered(who);
         }
-        match self.limit.try_acquire(permits) {
-            Ok(()) => Ok(self.token(permits)),
+        match self.limit.try_acquire(who.permits) {
+            Ok(()) => Ok(self.token(who, || self.core.clock().stamp().now())),
             Err(_) => Err(RejectionKind::LimitReached),
         }
     }
 
     /// The token of permits that were just taken.
     #[inline]
-    fn token(&self, permits: u32) -> Token {
-        let now = || self.core.clock().stamp().now();
+    fn token(&self, who: Who, now: impl FnOnce() -> Tick) -> Token {
+        self.limit.count(who.class, false);
         Token {
-            permits,
+            permits: who.permits,
+            class: who.class,
             timed: self.meter.begin(now),
         }
     }
 
     #[cold]
-    fn ordered(&self, permits: u32) -> Result<Token, RejectionKind> {
+    fn ordered(&self, who: Who) -> Result<Token, RejectionKind> {
         let order = self.core.order();
         if order == Override::Close {
             return Err(RejectionKind::Closed);
         }
-        if self.limit.try_acquire(permits).is_ok() {
-            return Ok(self.token(permits));
+        if self.limit.try_acquire(who.permits).is_ok() {
+            return Ok(self.token(who, || self.core.clock().now()));
         }
         // The order may have been taken back in between.
         if order == Override::None {
@@ -138,24 +149,27 @@ impl State {
         self.counters.add(BYPASSED, 1);
         Ok(Token {
             permits: 0,
-            timed: None,
+            class: None,
+            timed: Timed::NOT,
         })
     }
 
     /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
     #[inline]
     pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
-        self.try_admit(permits).map_err(|kind| self.reject(kind))
+        self.try_admit(Who::any(permits)).map_err(|kind| {
+            if kind == RejectionKind::LimitReached {
+                self.counters.add(REACHED, 1);
+            }
+            self.reject(kind)
+        })
     }
 
-    /// Counts and tells a refusal.
-    #[cold]
-    pub(super) fn reject(&self, kind: RejectionKind) -> Rejection {
-        self.counters.add(REJECTED, 1);
-        if kind == RejectionKind::LimitReached {
-            self.counters.add(REFUSED, 1);
+    /// Wakes who waits, if there is an order to obey.
+    pub(super) fn recall(&self) {
+        if self.core.is_overruled() {
+            self.limit.wake_all();
         }
-        self.core.reject(Rejection::before(kind, self.core.id()))
     }
 
     #[inline]
@@ -176,7 +190,8 @@ impl State {
             timed: count(TIMED),
             ended: count(SUCCESS) + count(FAILURE) + count(NEUTRAL) + count(CANCELLED),
             dropped: count(DROPPED),
-            refused: count(REFUSED),
+            reached: count(REACHED),
+            refused: count(REJECTED),
         }
     }
 
@@ -239,6 +254,7 @@ impl State {
         let (changed, old) = {
             let mut judge = self.judge.lock();
             let before = std::mem::replace(&mut judge.policy, policy);
+            self.limit.set_discipline(policy.discipline);
             let another = (before.rule, before.guarded) != (policy.rule, policy.guarded);
             let old = if another && !judge.own {
                 let algorithm = policy.algorithm();
@@ -277,6 +293,8 @@ impl State {
             failed: count(FAILURE),
             neutral: count(NEUTRAL),
             cancelled: count(CANCELLED),
+            waiting: self.limit.waiting(),
+            waited: count(WAITED),
             rejected: count(REJECTED),
             bypassed: count(BYPASSED),
             load: last
@@ -315,51 +333,61 @@ impl Settle for State {
         if token.permits == 0 {
             self.counters.add(BYPASS_ENDED, 1);
         } else {
+            self.limit.count(token.class, true);
             self.limit.release(token.permits);
         }
-        if let Some(timed) = token.timed {
-            self.measure(timed, outcome);
+        if token.timed.is_taken() {
+            self.measure(token.timed, outcome);
         }
         self.core.tell_finished(outcome);
     }
 }
 
-impl Inspect for State {
-    fn report(&self) -> Report {
-        let snapshot = self.snapshot();
-        let load = snapshot.load;
-        self.core.report([
-            ("algorithm", snapshot.algorithm.into()),
-            ("limit", snapshot.limit.into()),
-            ("in_flight", snapshot.in_flight.into()),
-            ("succeeded", snapshot.succeeded.into()),
-            ("failed", snapshot.failed.into()),
-            ("neutral", snapshot.neutral.into()),
-            ("cancelled", snapshot.cancelled.into()),
-            ("rejected", snapshot.rejected.into()),
-            ("bypassed", snapshot.bypassed.into()),
-            ("offered_per_second", load.offered_per_second.into()),
-            ("served_per_second", load.served_per_second.into()),
-            ("response_time", load.response_time.into()),
-            ("demand", load.demand.into()),
-        ])
-    }
-}
+impl Door for State {
+    const FULL: RejectionKind = RejectionKind::LimitReached;
 
-impl super::Load {
-    fn of(window: &Window) -> Self {
-        let per_second = |calls: u64| {
-            let calls = u128::from(calls) * 1_000_000_000 / window.span.as_nanos().max(1);
-            u64::try_from(calls).unwrap_or(u64::MAX)
-        };
-        let offered = window.ended.saturating_add(window.refused);
-        let demand = u128::from(offered) * window.mean.as_nanos();
-        Self {
-            offered_per_second: per_second(offered),
-            served_per_second: per_second(window.ended),
-            response_time: window.mean,
-            demand: u64::try_from(demand.div_ceil(window.span.as_nanos().max(1)))
-                .unwrap_or(u64::MAX),
-        }
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    fn bounds(&self) -> (u32, Duration) {
+        // Who has to wait has found the limit reached.
+        self.counters.add(REACHED, 1);
+        let judge = self.judge.lock();
+        let (limit, wait) = (judge.limit, judge.policy.max_wait);
+        let length = judge.policy.queue_length.unwrap_or_else(|| {
+            // Before anything was measured, as many as are in flight.
+            let usual = match nanos(self.meter.usual()) {
+                0 => nanos(wait),
+                usual => usual,
+            };
+            let served = u128::from(limit) * u128::from(nanos(wait)) / u128::from(usual.max(1));
+            u32::try_from(served).unwrap_or(u32::MAX - 1).max(1)
+        });
+        (length, wait)
+    }
+
+    #[inline]
+    fn try_enter(&self, who: Who) -> Result<Token, RejectionKind> {
+        self.try_admit(who)
+    }
+
+    fn arrived(&self, who: Who, now: Tick) -> Token {
+        self.token(who, || now)
+    }
+
+    fn waited(&self, wait: Duration) {
+        self.counters.add(WAITED, 1);
+        self.core.tell(Event::Waited(wait));
+    }
+
+    #[cold]
+    fn reject(&self, kind: RejectionKind) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        self.core.reject(Rejection::before(kind, self.core.id()))
     }
 }

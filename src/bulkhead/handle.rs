@@ -7,17 +7,14 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::queue::Wait;
 use super::state::{State, Token};
 #[cfg(doc)]
 use crate::RejectionKind;
-use crate::classify::Outcome;
 use crate::error::Rejection;
-use crate::kernel::call::Hold;
-use crate::kernel::guard::{Guard, through};
+use crate::kernel::limited::has_permit;
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::release::{Admission, sealed};
+use crate::kernel::wait::{Wait, Who};
 
 /// A bulkhead from outside. Clones are the same bulkhead.
 #[derive(Clone)]
@@ -127,7 +124,7 @@ pin_project! {
         // Started by the first poll: so it is under the deadline that is in
         // force there, and one that nobody polls holds nothing.
         #[pin]
-        wait: Option<Wait>,
+        wait: Option<Wait<State>>,
     }
 }
 
@@ -137,59 +134,17 @@ impl Future for Acquire {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if this.wait.is_none() {
-            this.wait.set(Some(Wait::start(this.state, *this.weight)));
+            let who = Who::any(*this.weight);
+            this.wait.set(Some(Wait::start(this.state, who, || 0)));
         }
         match this.wait.as_pin_mut() {
-            Some(wait) => wait.poll(cx),
+            Some(wait) => wait.poll(cx).map_ok(Permit::from),
             None => Poll::Pending,
         }
     }
 }
 
-/// One admission to a bulkhead; it ends when it is dropped.
-#[derive(Debug)]
-#[must_use = "the call is admitted while its permit lives"]
-pub struct Permit(Guard<State>);
-
-impl Permit {
-    #[inline]
-    pub(super) fn new(state: &Shared<State>, token: Token) -> Self {
-        Self(Guard::new(state, token))
-    }
-
-    /// Ends the admission and says how the call ended. A permit that is dropped
-    /// without it was cancelled.
-    pub fn finish(mut self, outcome: Outcome) {
-        self.0.finish(outcome);
-    }
-}
-
-impl Hold for Permit {
-    #[inline]
-    fn through<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        through(&mut self.0, f)
-    }
-
-    #[inline]
-    fn judge<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        self.0.state()?.core.contain("classifier", f)
-    }
-}
-
-impl sealed::Admission for Permit {}
-
-impl Admission for Permit {
-    #[inline]
-    fn finish(&mut self, outcome: Outcome) {
-        self.0.finish(outcome);
-    }
-
-    #[inline]
-    fn finish_with(&mut self, judge: impl FnOnce() -> Outcome) {
-        let outcome = self.judge(judge);
-        self.0.finish(outcome.unwrap_or(Outcome::Neutral));
-    }
-}
+has_permit!(State, Token);
 
 #[cfg(test)]
 mod tests {

@@ -5,19 +5,22 @@ use std::marker::PhantomData;
 use tower_layer::Layer;
 
 use super::policy::Policy;
-use super::service::{Backpressure, Bulkhead, Queue, Shed};
+use super::service::{Backpressure, Bulkhead};
 use super::state::State;
 use crate::classify::ErrorsOnly;
+use crate::kernel::limited::queues;
 use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
+use crate::queue::Shed;
 use crate::registry::Setup;
 use crate::release::OnHead;
 
 /// Makes [`Bulkhead`]s that share one limit; see the [module](super).
 pub struct BulkheadLayer<M = Shed, R = OnHead, C = ErrorsOnly> {
     state: Shared<State>,
+    mode: M,
     classify: C,
-    kind: PhantomData<fn() -> (M, R)>,
+    release: PhantomData<fn() -> R>,
 }
 
 impl BulkheadLayer {
@@ -32,31 +35,18 @@ impl BulkheadLayer {
     pub fn with(policy: Policy, setup: Setup) -> Self {
         Self {
             state: State::create(policy, setup),
+            mode: Shed,
             classify: ErrorsOnly,
-            kind: PhantomData,
+            release: PhantomData,
         }
     }
 }
 
 impl<M, R, C> BulkheadLayer<M, R, C> {
-    fn into_kind<M2, R2>(self) -> BulkheadLayer<M2, R2, C> {
-        BulkheadLayer {
-            state: self.state,
-            classify: self.classify,
-            kind: PhantomData,
-        }
-    }
-
-    /// Lets what is over the limit wait: [`Queue`].
-    #[must_use]
-    pub fn queued(self) -> BulkheadLayer<Queue, R, C> {
-        self.into_kind()
-    }
-
     /// Takes permits in `poll_ready`: [`Backpressure`].
     #[must_use]
     pub fn backpressure(self) -> BulkheadLayer<Backpressure, R, C> {
-        self.into_kind()
+        self.into_kind(|_| Backpressure)
     }
 
     /// Holds a permit until the response's body has ended, not only its head.
@@ -68,7 +58,7 @@ impl<M, R, C> BulkheadLayer<M, R, C> {
     #[cfg(feature = "http")]
     #[must_use]
     pub fn until_body_end(self) -> BulkheadLayer<M, crate::release::OnBodyEnd, C> {
-        self.into_kind()
+        self.into_kind(|mode| mode)
     }
 
     /// Judges ends of calls by this instead of [`ErrorsOnly`]. The bulkhead only
@@ -77,28 +67,33 @@ impl<M, R, C> BulkheadLayer<M, R, C> {
     pub fn classify<C2>(self, classify: C2) -> BulkheadLayer<M, R, C2> {
         BulkheadLayer {
             state: self.state,
+            mode: self.mode,
             classify,
-            kind: PhantomData,
+            release: PhantomData,
         }
     }
 }
 
-impl<M, R, C: Clone> Clone for BulkheadLayer<M, R, C> {
+queues!(BulkheadLayer);
+
+impl<M: Clone, R, C: Clone> Clone for BulkheadLayer<M, R, C> {
     fn clone(&self) -> Self {
         Self {
             state: self.state.clone(),
+            mode: self.mode.clone(),
             classify: self.classify.clone(),
-            kind: PhantomData,
+            release: PhantomData,
         }
     }
 }
 
 has_handle!(BulkheadLayer<M, R, C>);
 
-impl<S, M, R, C: Clone> Layer<S> for BulkheadLayer<M, R, C> {
+impl<S, M: Clone, R, C: Clone> Layer<S> for BulkheadLayer<M, R, C> {
     type Service = Bulkhead<S, M, R, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Bulkhead::new(inner, self.state.clone(), self.classify.clone())
+        let (mode, classify) = (self.mode.clone(), self.classify.clone());
+        Bulkhead::new(inner, self.state.clone(), mode, classify)
     }
 }

@@ -49,7 +49,8 @@
 //! (the default) refuses. [`Queue`] waits in the future, first come first
 //! served, bounded in length and in time and by the caller's deadline; it
 //! clones the inner service only when it must wait, and calls the one that was
-//! ready. [`Backpressure`] takes its permit in `poll_ready`, as tower's
+//! ready; priorities, fair tenants and what to do under overload: see
+//! [`queue`](crate::queue). [`Backpressure`] takes its permit in `poll_ready`, as tower's
 //! `ConcurrencyLimit` does: a clone that became ready and is then left idle
 //! keeps its permit from everybody else, and nobody is ever refused. Use it
 //! only where every clone that becomes ready is called or dropped at once.
@@ -68,7 +69,7 @@
 //!
 //! # Errors
 //! [`Full`](crate::RejectionKind::Full), [`QueueTimeout`](crate::RejectionKind::QueueTimeout),
-//! [`DeadlineExceeded`](crate::RejectionKind::DeadlineExceeded) while it waited,
+//! [`Shed`](crate::RejectionKind::Shed), [`DeadlineExceeded`](crate::RejectionKind::DeadlineExceeded) while it waited,
 //! [`NotReady`](crate::RejectionKind::NotReady), [`NoRuntime`](crate::RejectionKind::NoRuntime)
 //! if it must wait where no timer runs, [`Closed`](crate::RejectionKind::Closed).
 //!
@@ -87,13 +88,12 @@ mod future;
 mod handle;
 mod layer;
 mod policy;
-mod queue;
 mod service;
 mod state;
 
-pub use self::future::BulkheadFuture;
+pub use self::future::{BulkheadFuture, QueueFuture};
 pub use self::handle::{Acquire, Handle, Permit, Snapshot};
 pub use self::layer::BulkheadLayer;
 pub use self::policy::{Policy, PolicyBuilder};
-pub use self::queue::QueueFuture;
-pub use self::service::{Backpressure, Bulkhead, Queue, Shed};
+pub use self::service::{Backpressure, Bulkhead};
+pub use crate::queue::{Queue, Shed};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::{PolicyError, positive};
+use crate::queue::Discipline;
 
 /// What a bulkhead allows: valid by construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,7 @@ pub struct Policy {
     pub(super) max_concurrent: u32,
     pub(super) queue_length: u32,
     pub(super) max_wait: Duration,
+    pub(super) discipline: Discipline,
 }
 
 /// The longest wait in a queue unless the policy says otherwise: a caller that
@@ -38,6 +40,7 @@ impl Policy {
             max_concurrent: Some(self.max_concurrent),
             queue_length: Some(self.queue_length),
             max_wait: Some(self.max_wait),
+            discipline: self.discipline,
         }
     }
 }
@@ -55,6 +58,7 @@ pub struct PolicyBuilder {
         serde(deserialize_with = "crate::policy::durations::option")
     )]
     max_wait: Option<Duration>,
+    discipline: Discipline,
 }
 
 impl PolicyBuilder {
@@ -78,6 +82,13 @@ impl PolicyBuilder {
     /// default 1 s. A deadline in force shortens it.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
+        self
+    }
+
+    /// In which order the queue serves, and what it gives up; by default first
+    /// come first served.
+    pub fn discipline(mut self, discipline: Discipline) -> Self {
+        self.discipline = discipline;
         self
     }
 
@@ -117,6 +128,7 @@ impl PolicyBuilder {
             max_concurrent,
             queue_length,
             max_wait,
+            discipline: self.discipline.check()?,
         })
     }
 }

@@ -5,24 +5,19 @@ use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
-use super::future::BulkheadFuture;
+use super::future::{BulkheadFuture, QueueFuture};
 use super::handle::Permit;
-use super::queue::{Place, QueueFuture, Wait};
 use super::state::State;
 use crate::classify::{Classify, ErrorsOnly};
+use crate::clock::Tick;
 use crate::error::{AsRejection, RejectionKind};
+use crate::kernel::limited::sheds_and_queues;
 use crate::kernel::macros::wraps_service;
 use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
+use crate::kernel::wait::{Door, Place, Who};
+use crate::queue::Shed;
 use crate::release::{OnHead, Release};
-
-/// What is over the limit is refused.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Shed;
-
-/// What is over the limit waits in the future, within bounds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Queue;
 
 /// A service is ready only when it has a permit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,9 +28,10 @@ pub struct Backpressure;
 pub struct Bulkhead<S, M = Shed, R = OnHead, C = ErrorsOnly> {
     inner: Readied<S>,
     state: Shared<State>,
+    mode: M,
     classify: C,
     reserved: Reserved,
-    kind: PhantomData<fn() -> (M, R)>,
+    release: PhantomData<fn() -> R>,
 }
 
 /// What `poll_ready` has got hold of, under [`Backpressure`].
@@ -43,106 +39,40 @@ pub struct Bulkhead<S, M = Shed, R = OnHead, C = ErrorsOnly> {
 enum Reserved {
     #[default]
     Nothing,
-    Place(Place),
+    Place(Place<State>),
     Permit(Permit),
 }
 
 impl<S, M, R, C> Bulkhead<S, M, R, C> {
-    pub(super) fn new(inner: S, state: Shared<State>, classify: C) -> Self {
+    pub(super) fn new(inner: S, state: Shared<State>, mode: M, classify: C) -> Self {
         Self {
             inner: Readied::new(inner),
             state,
+            mode,
             classify,
             reserved: Reserved::Nothing,
-            kind: PhantomData,
+            release: PhantomData,
         }
     }
 }
 
 /// A clone shares the limit; what the original had reserved stays there.
-impl<S: Clone, M, R, C: Clone> Clone for Bulkhead<S, M, R, C> {
+impl<S: Clone, M: Clone, R, C: Clone> Clone for Bulkhead<S, M, R, C> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
             state: self.state.clone(),
+            mode: self.mode.clone(),
             classify: self.classify.clone(),
             reserved: Reserved::Nothing,
-            kind: PhantomData,
+            release: PhantomData,
         }
     }
 }
 
 wraps_service!(Bulkhead<S, M, R, C>);
 
-impl<S, R, C, Req> Service<Req> for Bulkhead<S, Shed, R, C>
-where
-    S: Service<Req>,
-    S::Error: AsRejection,
-    C: Classify<S::Response, S::Error> + Clone,
-    R: Release<S::Response, Permit, C>,
-{
-    type Response = R::Response;
-    type Error = S::Error;
-    type Future = BulkheadFuture<S::Future, S::Error, R, C>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady);
-        if let Err(error) = self.inner.check(not_ready) {
-            return BulkheadFuture::refused(error);
-        }
-        match self.state.admit(1) {
-            Ok(token) => {
-                let permit = Permit::new(&self.state, token);
-                let classify = self.classify.clone();
-                BulkheadFuture::call(permit, classify, || self.inner.call(request))
-            }
-            Err(rejection) => BulkheadFuture::refused(rejection.into()),
-        }
-    }
-}
-
-impl<S, R, C, Req> Service<Req> for Bulkhead<S, Queue, R, C>
-where
-    S: Service<Req> + Clone,
-    S::Error: AsRejection,
-    C: Classify<S::Response, S::Error> + Clone,
-    R: Release<S::Response, Permit, C>,
-{
-    type Response = R::Response;
-    type Error = S::Error;
-    type Future = QueueFuture<S, Req, R, C>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let not_ready = || self.state.reject(RejectionKind::NotReady);
-        if let Err(error) = self.inner.check(not_ready) {
-            return QueueFuture::called(BulkheadFuture::refused(error));
-        }
-        let classify = self.classify.clone();
-        match Wait::start(&self.state, 1) {
-            Wait::Decided {
-                result: Some(Ok(permit)),
-            } => QueueFuture::called(BulkheadFuture::call(permit, classify, || {
-                self.inner.call(request)
-            })),
-            Wait::Decided {
-                result: Some(Err(rejection)),
-            } => QueueFuture::called(BulkheadFuture::refused(rejection.into())),
-            wait => QueueFuture::waiting(wait, self.inner.take(), request, classify),
-        }
-    }
-}
+sheds_and_queues!(Bulkhead, BulkheadFuture, QueueFuture, Permit);
 
 impl<S, R, C, Req> Service<Req> for Bulkhead<S, Backpressure, R, C>
 where
@@ -165,13 +95,16 @@ where
             }
         }
         if let Reserved::Nothing = self.reserved {
-            self.reserved = match self.state.try_admit(1) {
+            let who = Who::any(1);
+            self.reserved = match self.state.try_admit(who) {
                 Ok(token) => Reserved::Permit(Permit::new(&self.state, token)),
                 // `call` will say so: an error here means that the service is dead.
                 Err(RejectionKind::Closed) => return Poll::Ready(Ok(())),
                 Err(_) => {
-                    let now = self.state.core.clock().now();
-                    match Place::take(&self.state, 1, u32::MAX, now) {
+                    // Nothing but its own drop ends this wait.
+                    let times = (self.state.core.clock().now(), Tick::MAX);
+                    let late = RejectionKind::QueueTimeout;
+                    match Place::take(&self.state, who, u32::MAX, times, late) {
                         Ok(place) => Reserved::Place(place),
                         Err(_) => return Poll::Ready(Ok(())),
                     }
@@ -180,7 +113,7 @@ where
         }
         if let Reserved::Place(place) = &mut self.reserved {
             self.reserved = match ready!(place.poll(cx)) {
-                Ok(permit) => Reserved::Permit(permit),
+                Ok(guard) => Reserved::Permit(guard.into()),
                 // As above.
                 Err(_) => Reserved::Nothing,
             };

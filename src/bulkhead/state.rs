@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::policy::Policy;
 use crate::classify::Outcome;
-use crate::clock::nanos;
+use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
@@ -17,6 +17,8 @@ use crate::kernel::guard::Settle;
 use crate::kernel::limit::Limit;
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
+use crate::kernel::wait::{Door, Who};
+use crate::key::KeySpace;
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -36,6 +38,8 @@ pub(super) struct State {
     /// The queue's length and its longest wait in nanoseconds.
     queue: Live<2>,
     counters: Counters<8>,
+    /// The ids of tenants in the queue.
+    pub(super) tenants: KeySpace,
     /// The policy as it was given.
     policy: Mutex<Policy>,
 }
@@ -47,16 +51,20 @@ pooled!(State);
 pub(super) struct Token {
     /// Permits; 0 for a call that an operator let through beside the limit.
     pub(super) permits: u32,
+    /// The class whose share it counts for.
+    class: Option<u8>,
 }
 
 impl State {
     pub(super) fn create(policy: Policy, setup: Setup) -> Shared<Self> {
         let (core, registry) = Core::new("bulkhead", setup);
+        let clock = core.clock().clone();
         let state = Arc::new(Self {
             core,
-            limit: Limit::new(policy.max_concurrent),
+            limit: Limit::with_queue(policy.max_concurrent, clock, policy.discipline),
             queue: Live::new(queue_words(policy)),
             counters: Counters::default(),
+            tenants: KeySpace::new(),
             policy: Mutex::new(policy),
         });
         enter(registry, state.core.id(), &state);
@@ -65,50 +73,51 @@ impl State {
 
     /// One more call, now or not at all. A refusal is not counted yet.
     #[inline]
-    pub(super) fn try_admit(&self, permits: u32) -> Result<Token, RejectionKind> {
+    pub(super) fn try_admit(&self, who: Who) -> Result<Token, RejectionKind> {
         if self.core.is_overruled() {
-            return self.ordered(permits);
+            return self.ordered(who);
         }
-        match self.limit.try_acquire(permits) {
-            Ok(()) => Ok(Token { permits }),
+        match self.limit.try_acquire(who.permits) {
+            Ok(()) => Ok(self.token(who)),
             Err(_) => Err(RejectionKind::Full),
         }
     }
 
+    /// The token of permits that were taken.
+    #[inline]
+    fn token(&self, who: Who) -> Token {
+        self.limit.count(who.class, false);
+        Token {
+            permits: who.permits,
+            class: who.class,
+        }
+    }
+
     #[cold]
-    fn ordered(&self, permits: u32) -> Result<Token, RejectionKind> {
+    fn ordered(&self, who: Who) -> Result<Token, RejectionKind> {
         let order = self.core.order();
         if order == Override::Close {
             return Err(RejectionKind::Closed);
         }
-        if self.limit.try_acquire(permits).is_ok() {
-            return Ok(Token { permits });
+        if self.limit.try_acquire(who.permits).is_ok() {
+            return Ok(self.token(who));
         }
         // The order may have been taken back in between.
         if order == Override::None {
             return Err(RejectionKind::Full);
         }
         self.counters.add(BYPASSED, 1);
-        Ok(Token { permits: 0 })
+        Ok(Token {
+            permits: 0,
+            class: None,
+        })
     }
 
     /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
     #[inline]
     pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
-        self.try_admit(permits).map_err(|kind| self.reject(kind))
-    }
-
-    /// Counts and tells a refusal.
-    #[cold]
-    pub(super) fn reject(&self, kind: RejectionKind) -> Rejection {
-        self.counters.add(REJECTED, 1);
-        self.core.reject(Rejection::before(kind, self.core.id()))
-    }
-
-    /// Counts and tells an admission that had to wait.
-    pub(super) fn waited(&self, wait: Duration) {
-        self.counters.add(WAITED, 1);
-        self.core.tell(Event::Waited(wait));
+        self.try_admit(Who::any(permits))
+            .map_err(|kind| self.reject(kind))
     }
 
     /// Wakes who waits for a permit, if there is an order to obey.
@@ -118,18 +127,12 @@ impl State {
         }
     }
 
-    /// The queue's length and its longest wait.
-    pub(super) fn queue(&self) -> (u32, Duration) {
-        let [length, wait] = self.queue.load();
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        (length, Duration::from_nanos(wait))
-    }
-
     pub(super) fn update(&self, policy: Policy) {
         {
             let mut slot = self.policy.lock();
             *slot = policy;
             self.queue.store(queue_words(policy));
+            self.limit.set_discipline(policy.discipline);
         }
         // Outside the lock, since it wakes who waits; and again if somebody else
         // has updated in between, or parts of both policies would stay.
@@ -189,9 +192,48 @@ impl Settle for State {
         if token.permits == 0 {
             self.counters.add(BYPASS_ENDED, 1);
         } else {
+            self.limit.count(token.class, true);
             self.limit.release(token.permits);
         }
         self.core.tell_finished(outcome);
+    }
+}
+
+impl Door for State {
+    const FULL: RejectionKind = RejectionKind::Full;
+
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    fn bounds(&self) -> (u32, Duration) {
+        let [length, wait] = self.queue.load();
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        (length, Duration::from_nanos(wait))
+    }
+
+    #[inline]
+    fn try_enter(&self, who: Who) -> Result<Token, RejectionKind> {
+        self.try_admit(who)
+    }
+
+    fn arrived(&self, who: Who, _: Tick) -> Token {
+        self.token(who)
+    }
+
+    fn waited(&self, wait: Duration) {
+        self.counters.add(WAITED, 1);
+        self.core.tell(Event::Waited(wait));
+    }
+
+    #[cold]
+    fn reject(&self, kind: RejectionKind) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        self.core.reject(Rejection::before(kind, self.core.id()))
     }
 }
 

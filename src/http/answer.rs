@@ -58,6 +58,7 @@ fn meaning(rejection: &Rejection) -> Meaning {
         RejectionKind::KeysExhausted
         | RejectionKind::Full
         | RejectionKind::QueueTimeout
+        | RejectionKind::Shed
         | RejectionKind::LimitReached => (
             StatusCode::SERVICE_UNAVAILABLE,
             RESOURCE_EXHAUSTED,
@@ -199,6 +200,7 @@ mod tests {
         (RejectionKind::KeysExhausted, 503, 8, true),
         (RejectionKind::Full, 503, 8, true),
         (RejectionKind::QueueTimeout, 503, 8, true),
+        (RejectionKind::Shed, 503, 8, true),
         (RejectionKind::LimitReached, 503, 8, true),
         (RejectionKind::Open, 503, 14, true),
         (RejectionKind::Timeout, 504, 4, false),

@@ -16,9 +16,15 @@
 use std::task::{Context, Poll, Waker};
 
 use super::core::quietly;
+use super::counter::Counters;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Padded, ids, stripes};
-pub use super::wait_queue::WaitKey;
-use super::wait_queue::{Left, WaitQueue};
+pub use super::wait_queue::{Ask, Gone, WaitKey};
+use crate::clock::Clock;
+use crate::queue::{CLASSES, Discipline};
+
+mod serve;
+
+use serve::{Queue, Wakes};
 
 /// Who asks for a permit while others wait gets none: they were first.
 const WAITER: u64 = 1;
@@ -35,17 +41,9 @@ pub struct Limit {
     /// `debt << 32 | waiters`, changed under the lock of `queue` only.
     cold: Padded<AtomicU64>,
     queue: Mutex<Queue>,
+    /// Calls of each class that began, and that ended.
+    classes: Counters<{ 2 * CLASSES }>,
 }
-
-#[derive(Debug)]
-struct Queue {
-    limit: u32,
-    waiting: WaitQueue,
-}
-
-/// Wakers are called after the lock is gone, a handful at a time.
-const WAKES: usize = 8;
-type Wakes = [Option<Waker>; WAKES];
 
 /// A waker that panics must not cost those behind it their wake-ups, nor a drop
 /// its end.
@@ -60,6 +58,32 @@ impl Limit {
         Self::with_stripes(limit, stripes())
     }
 
+    /// As [`new`](Self::new), with a queue that serves so.
+    #[must_use]
+    pub fn with_queue(limit: u32, clock: Clock, discipline: Discipline) -> Self {
+        let new = Self::new(limit);
+        {
+            let mut queue = new.queue.lock();
+            queue.clock = clock;
+            queue.discipline = discipline;
+        }
+        new
+    }
+
+    /// Another way to serve who waits.
+    pub fn set_discipline(&self, discipline: Discipline) {
+        self.queue.lock().discipline = discipline;
+    }
+
+    /// A call of a class begins, or ends: for who counts the shares.
+    #[inline]
+    pub fn count(&self, class: Option<u8>, ended: bool) {
+        if let Some(class) = class {
+            self.classes
+                .add(usize::from(class) + CLASSES * usize::from(ended), 1);
+        }
+    }
+
     /// A limit over `count` stripes, rounded up to a power of two.
     #[must_use]
     pub fn with_stripes(limit: u32, count: usize) -> Self {
@@ -69,10 +93,8 @@ impl Limit {
         let new = Self {
             stripes,
             cold: Padded(AtomicU64::new(0)),
-            queue: Mutex::new(Queue {
-                limit,
-                waiting: WaitQueue::default(),
-            }),
+            queue: Mutex::new(Queue::new(limit)),
+            classes: Counters::default(),
         };
         new.spread(u64::from(limit));
         new
@@ -202,7 +224,7 @@ impl Limit {
     #[cold]
     fn settle<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) {
         loop {
-            let mut wakes: Wakes = [const { None }; WAKES];
+            let mut wakes = Wakes::default();
             let more = self.serve(&mut queue, &mut wakes);
             drop(queue);
             wakes
@@ -216,96 +238,32 @@ impl Limit {
         }
     }
 
-    /// One round under the lock; true if it stopped because `wakes` is full.
-    fn serve(&self, queue: &mut Queue, wakes: &mut Wakes) -> bool {
-        for wake in wakes {
-            // More than the limit, which was lowered meanwhile: nobody behind it
-            // would ever be served. What it has gathered is free again.
-            if queue.waiting.head_weight() > Some(queue.limit) {
-                let mut left = queue.waiting.refuse_head();
-                *wake = left.waker.take();
-                self.leave(&left);
-                continue;
-            }
-            if !self.pay_debt() {
-                return false;
-            }
-            let Some(missing) = queue.waiting.head_needs() else {
-                return false;
-            };
-            let got = self.scan(u64::from(missing));
-            // At most `missing`, which is a u32.
-            let got = u32::try_from(got).unwrap_or(missing);
-            if got < missing {
-                queue.waiting.give_head(got);
-                return false;
-            }
-            *wake = queue.waiting.grant_head(got);
-            self.cold.0.fetch_sub(WAITER, Ordering::AcqRel);
-        }
-        true
-    }
-
-    /// Whether nothing is owed any more.
-    fn pay_debt(&self) -> bool {
-        let owed = self.cold.0.load(Ordering::Relaxed) / DEBT;
-        if owed == 0 {
-            return true;
-        }
-        let paid = self.scan(owed);
-        self.cold.0.fetch_sub(paid * DEBT, Ordering::AcqRel);
-        paid == owed
-    }
-
-    /// Somebody who waited has left, under the lock.
-    fn leave(&self, left: &Left) {
-        if left.was_waiting {
-            self.cold.0.fetch_sub(WAITER, Ordering::AcqRel);
-        }
-        if left.permits > 0 {
-            self.stripes[0]
-                .0
-                .fetch_add(u64::from(left.permits), Ordering::AcqRel);
-        }
-    }
-
-    /// Takes up to `want` permits by read-modify-writes, even from stripes that
-    /// look empty: whoever releases there later is then sure to see `cold`.
-    fn scan(&self, want: u64) -> u64 {
-        let mut got = 0;
-        for stripe in &self.stripes {
-            let mut free = stripe.0.fetch_add(0, Ordering::AcqRel);
-            while free > 0 && got < want {
-                let taken = free.min(want - got);
-                match stripe.0.compare_exchange(
-                    free,
-                    free - taken,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                ) {
-                    Ok(_) => {
-                        got += taken;
-                        break;
-                    }
-                    Err(now) => free = now,
-                }
-            }
-        }
-        got
-    }
-
-    /// Queues for `n` permits behind everybody who waits already.
+    /// Takes a place in the queue.
     ///
     /// # Errors
-    /// [`Full`] if `max` callers wait already, or `n` is above the limit.
-    pub fn enqueue(&self, n: u32, max: u32) -> Result<WaitKey, Full> {
+    /// [`Full`] if `max` callers wait already and none of them makes room, or it
+    /// asks for more than the limit.
+    pub fn enqueue(&self, ask: impl Into<Ask>, max: u32) -> Result<WaitKey, Full> {
+        let ask = ask.into();
         let mut queue = self.queue.lock();
-        if n > queue.limit || queue.waiting.len() >= max {
+        if ask.permits > queue.limit || max == 0 {
             return Err(Full);
         }
-        let key = queue.waiting.push(n);
+        let mut displaced = None;
+        if queue.waiting.len() >= max {
+            let oldest = queue.is_lifo(ask.since);
+            let Some(victim) = queue.waiting.victim(&ask, oldest) else {
+                return Err(Full);
+            };
+            displaced = self.dismiss(&mut queue, &victim, Gone::Shed);
+        }
+        let key = queue.waiting.push(ask);
+        queue.standing.filled(ask.since);
         self.cold.0.fetch_add(WAITER, Ordering::AcqRel);
         self.settle(queue);
+        if let Some(waker) = displaced {
+            wake_quietly(waker);
+        }
         Ok(key)
     }
 
@@ -313,9 +271,8 @@ impl Limit {
     /// and the key is spent. Otherwise only the waker of the last poll is owed.
     ///
     /// # Errors
-    /// [`Full`] if the limit was lowered below what it waits for before its turn
-    /// had come; the key is spent.
-    pub fn poll_acquired(&self, key: WaitKey, cx: &mut Context<'_>) -> Poll<Result<(), Full>> {
+    /// [`Gone`] if it was sent away before its turn had come; the key is spent.
+    pub fn poll_acquired(&self, key: WaitKey, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         // Cloned and dropped without the lock: both are foreign code.
         let mut waker = None;
         loop {
@@ -382,7 +339,7 @@ impl Limit {
             .iter()
             .map(|stripe| stripe.0.load(Ordering::Relaxed))
             .sum();
-        let parked = u64::from(queue.waiting.head_has());
+        let parked = u64::from(queue.waiting.gathered());
         (u64::from(queue.limit) + owed).saturating_sub(free + parked)
     }
 }

@@ -13,7 +13,12 @@ pub mod guard;
 #[cfg(any(feature = "timeout", feature = "hedge"))]
 pub mod histogram;
 pub mod keyed;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub(crate) mod lanes;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod limit;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub(crate) mod limited;
 pub mod live;
 pub(crate) mod macros;
 #[cfg(any(feature = "fallback", feature = "hedge"))]
@@ -26,7 +31,12 @@ pub mod ready;
 pub mod recent;
 pub mod rng;
 pub mod shared;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+mod standing;
 pub(crate) mod sync;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub mod wait;
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 mod wait_queue;
 pub(crate) mod wheel;
 #[cfg(feature = "circuit-breaker")]

@@ -1,12 +1,15 @@
-//! The waiters of a [`Limit`](super::limit::Limit), in order of arrival: a
-//! doubly linked list in a slab, so that leaving from the middle costs the same
-//! as leaving from the front, and a queue that was long once allocates no more.
+//! The waiters of a [`Limit`](super::limit::Limit), in a slab: for each class
+//! the lanes of its tenants, each a doubly linked list, so that leaving from the
+//! middle costs the same as leaving from the front, and a queue that was long
+//! once allocates no more. The lanes of a class take turns.
 
 use std::task::{Poll, Waker};
 
-use super::limit::Full;
+use super::lanes::{Lane, Lanes};
+use crate::clock::Tick;
+use crate::queue::CLASSES;
 
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,20 +19,62 @@ pub struct WaitKey {
     generation: u32,
 }
 
+/// What a waiter asks for, and as whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// Permits.
+    pub permits: u32,
+    /// The lower the more important; of a class that counts for shares or not.
+    pub class: usize,
+    /// Whose it is; all that have none are one tenant.
+    pub tenant: u64,
+    /// The lane of its tenant, once it has a place.
+    pub(super) lane: u32,
+    /// When it came.
+    pub since: Tick,
+    /// When it goes away.
+    pub due: Tick,
+}
+
+/// So many permits for anybody, at any time.
+impl From<u32> for Ask {
+    fn from(permits: u32) -> Self {
+        Self {
+            permits,
+            class: 0,
+            tenant: 0,
+            lane: 0,
+            since: Tick::ZERO,
+            due: Tick::MAX,
+        }
+    }
+}
+
+/// Why a waiter gets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The limit is now lower than what it asks for.
+    TooHeavy,
+    /// Its time has passed.
+    Late,
+    /// Others come first, or it has waited too long.
+    Shed,
+}
+
 #[derive(Debug, Default)]
 enum Place {
     #[default]
     Free,
     Waiting(Option<Waker>),
     Granted,
-    Refused,
+    Refused(Gone),
 }
 
 #[derive(Debug)]
 struct Entry {
     place: Place,
     generation: u32,
-    needs: u32,
+    ask: Ask,
     has: u32,
     before: u32,
     /// The next waiter, or the next free entry.
@@ -49,9 +94,9 @@ pub(super) struct Left {
 pub(super) struct WaitQueue {
     entries: Vec<Entry>,
     free: u32,
-    head: u32,
-    tail: u32,
-    len: u32,
+    lanes: Lanes,
+    /// Who gathers permits: nobody overtakes it any more.
+    gathering: u32,
 }
 
 impl Default for WaitQueue {
@@ -59,16 +104,23 @@ impl Default for WaitQueue {
         Self {
             entries: Vec::new(),
             free: NONE,
-            head: NONE,
-            tail: NONE,
-            len: 0,
+            lanes: Lanes::default(),
+            gathering: NONE,
         }
     }
 }
 
+/// Who is served next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Next {
+    index: u32,
+    pub(super) ask: Ask,
+    pub(super) has: u32,
+}
+
 impl WaitQueue {
     pub(super) fn len(&self) -> u32 {
-        self.len
+        self.lanes.len()
     }
 
     fn entry(&mut self, index: u32) -> Option<&mut Entry> {
@@ -80,12 +132,14 @@ impl WaitQueue {
             .filter(|entry| entry.generation == key.generation)
     }
 
-    pub(super) fn push(&mut self, needs: u32) -> WaitKey {
-        let tail = self.tail;
+    pub(super) fn push(&mut self, ask: impl Into<Ask>) -> WaitKey {
+        let mut ask = ask.into();
+        ask.lane = self.lanes.assign(ask.class, ask.tenant);
+        let tail = self.lanes.lane(&ask).tail;
         let fresh = Entry {
             place: Place::Waiting(None),
             generation: 0,
-            needs,
+            ask,
             has: 0,
             before: tail,
             after: NONE,
@@ -112,12 +166,15 @@ impl WaitQueue {
                 generation: 0,
             }
         };
-        match self.entry(tail) {
-            Some(last) => last.after = key.index,
-            None => self.head = key.index,
+        if let Some(last) = self.entry(tail) {
+            last.after = key.index;
         }
-        self.tail = key.index;
-        self.len += 1;
+        self.lanes.change(&ask, 1, |lane| {
+            lane.tail = key.index;
+            if lane.head == NONE {
+                lane.head = key.index;
+            }
+        });
         key
     }
 
@@ -125,16 +182,24 @@ impl WaitQueue {
         let Some(entry) = self.entry(index) else {
             return;
         };
-        let (before, after) = (entry.before, entry.after);
-        match self.entry(before) {
-            Some(entry) => entry.after = after,
-            None => self.head = after,
+        let (before, after, ask) = (entry.before, entry.after, entry.ask);
+        if let Some(entry) = self.entry(before) {
+            entry.after = after;
         }
-        match self.entry(after) {
-            Some(entry) => entry.before = before,
-            None => self.tail = before,
+        if let Some(entry) = self.entry(after) {
+            entry.before = before;
         }
-        self.len -= 1;
+        self.lanes.change(&ask, -1, |lane: &mut Lane| {
+            if lane.head == index {
+                lane.head = after;
+            }
+            if lane.tail == index {
+                lane.tail = before;
+            }
+        });
+        if self.gathering == index {
+            self.gathering = NONE;
+        }
     }
 
     fn free(&mut self, index: u32) {
@@ -147,41 +212,71 @@ impl WaitQueue {
         }
     }
 
-    /// What the first waiter waits for.
-    pub(super) fn head_weight(&mut self) -> Option<u32> {
-        let head = self.head;
-        self.entry(head).map(|entry| entry.needs)
+    /// Who is served next: of the classes that are owed their share, else of all,
+    /// the most important; of its lanes the one whose turn it is; of that the
+    /// oldest, or the newest.
+    pub(super) fn next(&self, owed: [bool; CLASSES], newest: bool) -> Option<Next> {
+        let index = match self.gathering {
+            NONE => {
+                let lane = self.lanes.next(owed)?;
+                if newest { lane.tail } else { lane.head }
+            }
+            gathering => gathering,
+        };
+        let entry = self.entries.get(index as usize)?;
+        Some(Next {
+            index,
+            ask: entry.ask,
+            has: entry.has,
+        })
     }
 
-    /// What the first waiter still misses.
-    pub(super) fn head_needs(&mut self) -> Option<u32> {
-        let head = self.head;
-        self.entry(head).map(|entry| entry.needs - entry.has)
+    /// Who makes room in a full queue for `ask`, if anybody: the newest of the
+    /// longest lane of the least important class below it; else of its own class,
+    /// if another lane is longer than its own will be; else the `oldest` of its own.
+    pub(super) fn victim(&mut self, ask: &Ask, oldest: bool) -> Option<Next> {
+        let mine = self.lanes.of(ask.class, ask.tenant);
+        let index = match self.lanes.below(ask.class) {
+            Some(lane) => lane.tail,
+            None => match self.lanes.longest(ask.class) {
+                Some(lane) if lane.len > mine.len + 1 => lane.tail,
+                _ if oldest && mine.len > 0 => mine.head,
+                _ => return None,
+            },
+        };
+        let entry = self.entries.get(index as usize)?;
+        Some(Next {
+            index,
+            ask: entry.ask,
+            has: entry.has,
+        })
     }
 
-    /// What the first waiter has gathered so far.
-    pub(super) fn head_has(&self) -> u32 {
+    /// What who gathers permits has so far.
+    pub(super) fn gathered(&self) -> u32 {
         self.entries
-            .get(self.head as usize)
+            .get(self.gathering as usize)
             .map_or(0, |entry| entry.has)
     }
 
-    pub(super) fn give_head(&mut self, permits: u32) {
-        let head = self.head;
-        if let Some(entry) = self.entry(head) {
+    pub(super) fn give(&mut self, next: &Next, permits: u32) {
+        if permits > 0
+            && let Some(entry) = self.entry(next.index)
+        {
             entry.has += permits;
+            self.gathering = next.index;
         }
     }
 
-    /// Completes the first waiter; its waker is the caller's to wake.
-    pub(super) fn grant_head(&mut self, permits: u32) -> Option<Waker> {
-        let head = self.head;
-        self.unlink(head);
-        let entry = self.entry(head)?;
+    /// Completes a waiter; its waker is the caller's to wake.
+    pub(super) fn grant(&mut self, next: &Next, permits: u32) -> Option<Waker> {
+        self.unlink(next.index);
+        self.lanes.served(&next.ask);
+        let entry = self.entry(next.index)?;
         entry.has += permits;
         match std::mem::replace(&mut entry.place, Place::Granted) {
             Place::Waiting(waker) => waker,
-            Place::Free | Place::Granted | Place::Refused => None,
+            Place::Free | Place::Granted | Place::Refused(_) => None,
         }
     }
 
@@ -192,7 +287,7 @@ impl WaitQueue {
         key: WaitKey,
         waker: &Waker,
         mine: &mut Option<Waker>,
-    ) -> Option<Poll<Result<(), Full>>> {
+    ) -> Option<Poll<Result<(), Gone>>> {
         let Some(entry) = self.keyed(key) else {
             // A spent key: its permits have been handed out already.
             return Some(Poll::Pending);
@@ -206,23 +301,22 @@ impl WaitQueue {
             }
             Place::Free => return Some(Poll::Pending),
             Place::Granted => Ok(()),
-            Place::Refused => Err(Full),
+            Place::Refused(gone) => Err(*gone),
         };
         self.free(key.index);
         Some(Poll::Ready(result))
     }
 
-    /// Sends the first waiter away: its next poll says so.
-    pub(super) fn refuse_head(&mut self) -> Left {
-        let head = self.head;
-        self.unlink(head);
-        let Some(entry) = self.entry(head) else {
+    /// Sends a waiter away: its next poll says so.
+    pub(super) fn refuse(&mut self, next: &Next, gone: Gone) -> Left {
+        self.unlink(next.index);
+        let Some(entry) = self.entry(next.index) else {
             return Left::default();
         };
         let permits = std::mem::take(&mut entry.has);
-        let waker = match std::mem::replace(&mut entry.place, Place::Refused) {
+        let waker = match std::mem::replace(&mut entry.place, Place::Refused(gone)) {
             Place::Waiting(waker) => waker,
-            Place::Free | Place::Granted | Place::Refused => None,
+            Place::Free | Place::Granted | Place::Refused(_) => None,
         };
         Left {
             permits,
@@ -231,17 +325,13 @@ impl WaitQueue {
         }
     }
 
-    /// The wakers of all who wait, in order.
+    /// The wakers of all who wait, in order of the slab.
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
-        let mut wakers = Vec::new();
-        let mut next = self.head;
-        while let Some(entry) = self.entry(next) {
-            next = entry.after;
-            if let Place::Waiting(waker) = &mut entry.place {
-                wakers.extend(waker.take());
-            }
-        }
-        wakers
+        let waiting = |entry: &mut Entry| match &mut entry.place {
+            Place::Waiting(waker) => waker.take(),
+            Place::Free | Place::Granted | Place::Refused(_) => None,
+        };
+        self.entries.iter_mut().filter_map(waiting).collect()
     }
 
     pub(super) fn cancel(&mut self, key: WaitKey) -> Left {
@@ -251,7 +341,7 @@ impl WaitQueue {
         let permits = entry.has;
         let (was_waiting, waker) = match std::mem::take(&mut entry.place) {
             Place::Waiting(waker) => (true, waker),
-            Place::Granted | Place::Refused => (false, None),
+            Place::Granted | Place::Refused(_) => (false, None),
             Place::Free => return Left::default(),
         };
         if was_waiting {

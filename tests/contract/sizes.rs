@@ -52,6 +52,11 @@ fn futures_stay_small() {
         ("shed", beyond(&bulkhead()), 40),
         ("backpressure", beyond(&bulkhead().backpressure()), 40),
         ("queue", beyond(&bulkhead().queued()), 240 + carried),
+        (
+            "adaptive, queue",
+            beyond(&AdaptiveLayer::new(finding(1)).queued()),
+            272 + carried,
+        ),
         ("adaptive", beyond(&AdaptiveLayer::new(finding(1))), 56),
         ("fallback", beyond(&fallback()), 120),
         (

@@ -288,13 +288,9 @@ fn fault_100_around_a_healthy_service_nothing_differs() {
         .until_body_end();
     let mut service = tower::Layer::layer(&layer, probe);
     for turn in 0..3_000_u64 {
-        let line = match turn % 7 {
+        let line = match usize::try_from(turn % 7).unwrap() {
             0 => Call::error(BROKEN),
-            n => Call::respond(response(
-                &time,
-                [200, 404, 503][n as usize % 3],
-                [data("x")],
-            )),
+            n => Call::respond(response(&time, [200, 404, 503][n % 3], [data("x")])),
         };
         let line = line.after(ms(turn * turn % 700));
         for script in [&bare_script, &script] {

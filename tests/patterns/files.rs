@@ -1,9 +1,11 @@
 //! Policies from configuration files.
 
+use tower_keep::adaptive::{self, Rule as Limiting};
 use tower_keep::backoff::{Backoff, Growth, Jitter};
 use tower_keep::chaos::{self, Latency};
 use tower_keep::fallback::{self, Rule};
 use tower_keep::hedge;
+use tower_keep::queue::{Discipline, Priority};
 use tower_keep::{PolicyError, Ratio};
 
 use crate::support::ms;
@@ -156,5 +158,68 @@ fn a_policy_of_hedges_from_a_file() -> Result<(), PolicyError> {
         Ok(hedge::Policy::after(ms(70))?)
     );
     assert!(toml::from_str::<hedge::Policy>("hedges = 9").is_err());
+    Ok(())
+}
+
+#[test]
+fn a_policy_of_an_adaptive_limit_from_a_file() -> Result<(), PolicyError> {
+    let text = r#"
+        rule = "vegas"
+        guarded = true
+        initial_limit = 16
+        min_limit = 8
+        max_limit = 64
+        window = "250ms"
+        min_samples = 100
+        queue_length = 32
+        max_wait = "50ms"
+        discipline = { order = "adaptive-lifo", codel_target = "5ms", codel_interval = "100ms", shares = [0.5, 0.25, 0, 0] }
+    "#;
+    let discipline = Discipline::overload()
+        .share(Priority::Critical, Ratio::percent(50))
+        .share(Priority::Normal, Ratio::percent(25));
+    let policy = adaptive::Policy::builder()
+        .rule(Limiting::Vegas)
+        .guarded()
+        .initial_limit(16)
+        .min_limit(8)
+        .max_limit(64)
+        .window(ms(250))
+        .min_samples(100)
+        .queue_length(32)
+        .max_wait(ms(50))
+        .discipline(discipline)
+        .build()?;
+    assert_eq!(toml::from_str(text), Ok(policy));
+    assert_eq!(toml::from_str(""), Ok(adaptive::Policy::default()));
+    assert_eq!(policy.to_builder().build()?, policy);
+    for (bad, why) in [
+        ("min_limit = 0", "min_limit: 0 is not allowed"),
+        ("max_limit = 1000001", "max_limit: 1000001"),
+        ("min_limit = 9\nmax_limit = 8", "allowed are min_limit to"),
+        ("max_limit = 8\ninitial_limit = 9", "initial_limit: 9"),
+        ("window = \"1us\"", "1 ms to 1 hour"),
+        ("min_samples = 0", "min_samples: 0"),
+        ("queue_length = 4294967295", "queue_length"),
+        ("max_wait = \"0s\"", "max_wait"),
+        (
+            "discipline = { codel_target = \"5ms\" }",
+            "codel_interval: is missing",
+        ),
+        (
+            "discipline = { shares = [0.5, 0.5, 0.5, 0] }",
+            "at most 1 together",
+        ),
+        (
+            "discipline = { shares = [nan, 0, 0, 0] }",
+            "allowed are 0 to 1",
+        ),
+        ("limits = 4", "unknown field"),
+    ] {
+        let error = toml::from_str::<adaptive::Policy>(bad)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(why), "{bad}: {error}");
+    }
     Ok(())
 }

@@ -15,4 +15,5 @@ mod connect;
 mod fallback;
 mod files;
 mod hedge;
+mod queue;
 mod retry;

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::cast_precision_loss,
     clippy::print_stdout,
     reason = "a test fails by panicking, and prints what it has seen"
 )]
@@ -13,5 +14,6 @@ mod traces;
 
 mod limits;
 mod metastable;
+mod overload;
 mod tiers;
 mod world;

@@ -349,6 +349,13 @@ macro_rules! for_all_layers {
                 backpressure_body:
                     |s| BulkheadLayer::with(permits(8), s).backpressure().until_body_end();
                 adaptive: |s| AdaptiveLayer::with(finding(8), s);
+                adaptive_queue: |s| AdaptiveLayer::with(finding(8), s).queued();
+                queue_ranked: |s| BulkheadLayer::with(permits(8), s)
+                    .queued()
+                    .ranked(tower_keep::queue::rank(|_: &http::Request<()>| {
+                        tower_keep::queue::Priority::Bulk
+                    }))
+                    .fair(by_header());
                 adaptive_body: |s| AdaptiveLayer::with(finding(8), s).until_body_end();
                 refuse: |s| ThrottleLayer::with(rate(10_000), s);
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);

@@ -14,6 +14,10 @@ pub(crate) trait Watched: Clone + Send + Sync + 'static {
     fn admitted(&self) -> u64;
     /// Ends of calls; `None` for a layer that sees no ends.
     fn ended(&self) -> Option<Ends>;
+    /// Calls of the inner service beyond one for each.
+    fn more(&self) -> u64 {
+        0
+    }
     fn rejected(&self) -> u64;
     fn order(&self, order: Override);
     /// Publishes the policy in force once more.
@@ -41,15 +45,17 @@ impl Ends {
     }
 }
 
-/// For handles whose snapshots tell calls in flight and four ends.
+/// For handles whose snapshots tell calls in flight and four ends; and who waits,
+/// and how often the inner service was called more than once for a call.
 macro_rules! watched {
-    ($($pattern:ident),*) => { $(
+    ($($pattern:ident: |$s:pat_param| $both:expr;)*) => { $(
         impl Watched for $pattern::Handle {
             fn in_flight(&self) -> u64 {
                 self.snapshot().in_flight
             }
             fn waiting(&self) -> u64 {
-                0
+                let $s = self.snapshot();
+                $both.0
             }
             fn admitted(&self) -> u64 {
                 self.in_flight() + self.ended().map_or(0, Ends::sum)
@@ -61,6 +67,10 @@ macro_rules! watched {
                     failed: s.failed,
                     cancelled: s.cancelled,
                 })
+            }
+            fn more(&self) -> u64 {
+                let $s = self.snapshot();
+                $both.1
             }
             fn rejected(&self) -> u64 {
                 self.snapshot().rejected
@@ -75,7 +85,13 @@ macro_rules! watched {
     )* };
 }
 
-watched!(adaptive, circuit_breaker, fallback, hedge, retry);
+watched! {
+    adaptive: |s| (u64::from(s.waiting), 0);
+    circuit_breaker: |_| (0, 0);
+    fallback: |_| (0, 0);
+    hedge: |s| (0, s.hedges);
+    retry: |s| (0, s.retried);
+}
 
 /// In place of a handle, for a layer without one.
 #[derive(Debug, Clone)]

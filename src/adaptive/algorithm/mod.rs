@@ -78,7 +78,9 @@ pub struct Window {
     pub ended: u64,
     /// Those of them that ended in an overload or a timeout.
     pub dropped: u64,
-    /// Requests that found the limit reached: refused, or made to wait.
+    /// Requests that found the limit reached, and were refused or had to wait.
+    pub reached: u64,
+    /// Requests that were refused, at once or after a wait.
     pub refused: u64,
 }
 
@@ -95,6 +97,7 @@ impl Window {
             in_flight: limit,
             ended: 100,
             dropped: 0,
+            reached: 0,
             refused: 0,
         }
     }
@@ -115,7 +118,7 @@ impl Window {
     /// it was in use. Another window says nothing about the limit.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.refused > 0 || u64::from(self.in_flight) * 2 >= self.limit.into()
+        self.reached > 0 || u64::from(self.in_flight) * 2 >= self.limit.into()
     }
 
     /// Whether the service was overloaded by its own account: more than a

@@ -157,6 +157,7 @@ fn windows() -> impl Strategy<Value = Window> {
             in_flight,
             ended,
             dropped,
+            reached: refused,
             refused,
         },
     )

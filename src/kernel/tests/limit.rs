@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use proptest::prelude::*;
 
 use super::Wakes;
-use crate::kernel::limit::{Full, Limit, WaitKey};
+use crate::kernel::limit::{Full, Gone, Limit, WaitKey};
 
 /// A limit as one would write it down.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ struct Waiter {
 }
 
 impl Waiter {
-    fn poll(&mut self, limit: &Limit, again: bool) -> Poll<Result<(), Full>> {
+    fn poll(&mut self, limit: &Limit, again: bool) -> Poll<Result<(), Gone>> {
         if !again || self.shown.is_empty() {
             self.shown.push(Arc::default());
         }
@@ -150,7 +150,7 @@ proptest! {
                     let waiter = &mut waiters[index];
                     if model.decided(waiter.name) {
                         let granted = model.granted.remove(&waiter.name);
-                        let result = granted.map(|_| ()).ok_or(Full);
+                        let result = granted.map(|_| ()).ok_or(Gone::TooHeavy);
                         prop_assert_eq!(waiter.poll(&limit, true), Poll::Ready(result));
                         // The key is spent: nothing more comes of it.
                         limit.cancel(waiter.key);
@@ -271,7 +271,7 @@ fn who_can_never_be_served_blocks_nobody() {
     limit.resize(5);
     for waiter in &mut heavy {
         waiter.check(true);
-        assert_eq!(waiter.poll(&limit, true), Poll::Ready(Err(Full)));
+        assert_eq!(waiter.poll(&limit, true), Poll::Ready(Err(Gone::TooHeavy)));
     }
     assert_eq!((limit.in_flight(), limit.waiting()), (4, 1));
     light.check(false);

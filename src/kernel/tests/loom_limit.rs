@@ -9,9 +9,9 @@ use loom::{
 };
 
 use super::{Wakes, model};
-use crate::kernel::limit::{Full, Limit, WaitKey};
+use crate::kernel::limit::{Ask, Full, Gone, Limit, WaitKey};
 
-fn poll(limit: &Limit, key: WaitKey, wakes: &Arc<Wakes>) -> Poll<Result<(), Full>> {
+fn poll(limit: &Limit, key: WaitKey, wakes: &Arc<Wakes>) -> Poll<Result<(), Gone>> {
     let waker = Waker::from(Arc::clone(wakes));
     limit.poll_acquired(key, &mut Context::from_waker(&waker))
 }
@@ -281,11 +281,46 @@ fn loom_limit_lowered_below_a_waiter() {
         assert_eq!(wakes[0].count(), 1, "not one wake");
         match poll(&limit, keys[0], &wakes[0]) {
             Poll::Ready(Ok(())) => limit.release_from(0, 2),
-            Poll::Ready(Err(Full)) => {}
-            Poll::Pending => panic!("it waits on"),
+            gone => assert_eq!(gone, Poll::Ready(Err(Gone::TooHeavy))),
         }
         assert_eq!(wakes[1].count(), 1, "it was held up");
         assert_eq!(poll(&limit, keys[1], &wakes[1]), Poll::Ready(Ok(())));
+        limit.release_from(0, 1);
+        quiet(&limit);
+    });
+}
+
+/// A request that comes first takes the place of another in a full queue, while
+/// the permit comes back: one of them gets it, the other is told.
+#[test]
+fn loom_limit_displaced_or_served() {
+    model(2, || {
+        let limit = Arc::new(Limit::with_stripes(1, 2));
+        limit.try_acquire_from(0, 1).unwrap();
+        let of = |class| Ask {
+            class,
+            ..Ask::from(1)
+        };
+        let low = limit.enqueue(of(3), 1).unwrap();
+        let high = {
+            let limit = Arc::clone(&limit);
+            thread::spawn(move || limit.enqueue(of(0), 1))
+        };
+        limit.release_from(0, 1);
+        let high = high.join().unwrap().expect("a place");
+        let wakes = Arc::default();
+        let (low, first) = (poll(&limit, low, &wakes), poll(&limit, high, &wakes));
+        match low {
+            Poll::Ready(Ok(())) => {
+                assert!(first.is_pending());
+                limit.release_from(1, 1);
+                assert_eq!(poll(&limit, high, &wakes), Poll::Ready(Ok(())));
+            }
+            gone => {
+                assert_eq!(gone, Poll::Ready(Err(Gone::Shed)));
+                assert_eq!(first, Poll::Ready(Ok(())));
+            }
+        }
         limit.release_from(0, 1);
         quiet(&limit);
     });

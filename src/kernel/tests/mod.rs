@@ -31,6 +31,8 @@ mod recent;
 #[cfg(not(keep_loom))]
 mod shared;
 #[cfg(not(keep_loom))]
+mod wait_queue;
+#[cfg(not(keep_loom))]
 mod wheel;
 #[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
 mod window;

@@ -1,0 +1,48 @@
+//! What the state tells to those who watch.
+
+use super::algorithm::Window;
+use super::handle::Load;
+use super::state::State;
+use crate::registry::{Inspect, Report};
+
+impl Inspect for State {
+    fn report(&self) -> Report {
+        let snapshot = self.snapshot();
+        let load = snapshot.load;
+        self.core.report([
+            ("algorithm", snapshot.algorithm.into()),
+            ("limit", snapshot.limit.into()),
+            ("in_flight", snapshot.in_flight.into()),
+            ("succeeded", snapshot.succeeded.into()),
+            ("failed", snapshot.failed.into()),
+            ("neutral", snapshot.neutral.into()),
+            ("cancelled", snapshot.cancelled.into()),
+            ("waiting", snapshot.waiting.into()),
+            ("waited", snapshot.waited.into()),
+            ("rejected", snapshot.rejected.into()),
+            ("bypassed", snapshot.bypassed.into()),
+            ("offered_per_second", load.offered_per_second.into()),
+            ("served_per_second", load.served_per_second.into()),
+            ("response_time", load.response_time.into()),
+            ("demand", load.demand.into()),
+        ])
+    }
+}
+
+impl Load {
+    pub(super) fn of(window: &Window) -> Self {
+        let per_second = |calls: u64| {
+            let calls = u128::from(calls) * 1_000_000_000 / window.span.as_nanos().max(1);
+            u64::try_from(calls).unwrap_or(u64::MAX)
+        };
+        let offered = window.ended.saturating_add(window.refused);
+        let demand = u128::from(offered) * window.mean.as_nanos();
+        Self {
+            offered_per_second: per_second(offered),
+            served_per_second: per_second(window.ended),
+            response_time: window.mean,
+            demand: u64::try_from(demand.div_ceil(window.span.as_nanos().max(1)))
+                .unwrap_or(u64::MAX),
+        }
+    }
+}
