@@ -60,7 +60,7 @@ impl Bench {
     }
 
     fn finish(&self, token: Token, outcome: Outcome) {
-        self.circuit.settle(token, outcome);
+        self.circuit.settle(&token, outcome);
     }
 
     fn told(&self) -> u64 {

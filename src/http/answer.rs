@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 19] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 20] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 400, 3, false),
         (RejectionKind::BadKey, 400, 3, false),
