@@ -30,7 +30,7 @@ fn a_ratio_is_exact() {
 #[test]
 fn fault_026_a_million_requests_are_counted_to_the_last() {
     const REQUESTS: u64 = 1_000_000;
-    for (retries, requests) in [(1, 100), (333, 1_000), (3, 1)] {
+    for (retries, requests) in [(1, 100), (333, 1_000)] {
         let policy = Policy::builder().ratio(retries, requests).floor(0);
         let budget = Budget::new(policy.build().unwrap());
         for _ in 0..REQUESTS {

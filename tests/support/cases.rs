@@ -163,7 +163,7 @@ pub(crate) fn never_asked<Res>(_: fallback::Failed<'_, Res, Fail>) -> Option<Res
 
 /// Later than any law lets a call be pending.
 pub(crate) fn hedging() -> hedge::Policy {
-    hedge::Policy::after(secs(20)).unwrap()
+    hedge::Policy::after(secs(3_600)).unwrap()
 }
 
 /// By what calls take, of which it never knows enough.
