@@ -107,7 +107,7 @@ impl Circuit {
         let slow = match outcome {
             // It has not begun.
             Outcome::Cancelled if token.place.is_none() => None,
-            _ => self.slow_by(word, &token, now),
+            _ => self.slow_by(word, token, now),
         };
         let is_neutral = matches!(kind, EndKind::Neutral);
         let current = word.generation() == token.ticket.generation;

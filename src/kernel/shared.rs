@@ -203,7 +203,7 @@ pub struct Shared<T: Pooled> {
 
 impl<T: Pooled> Shared<T> {
     /// Takes ownership of the state.
-    #[cfg(test)]
+    #[cfg(all(test, not(keep_loom)))]
     pub(crate) fn new(state: T) -> Self {
         Self::from_arc(Arc::new(state))
     }
