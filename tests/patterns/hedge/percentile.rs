@@ -68,7 +68,7 @@ fn it_is_learnt_from_enough_calls() {
 fn what_is_outrun_counts_as_slow() {
     let time = ManualClock::new();
     let (probe, script, _) = inner(&time);
-    let layer = layer(&time, percentile(85));
+    let layer = layer(&time, percentile(55));
     let mut service = layer.layer(probe);
     let handle = layer.handle();
     let mut made = 0;
