@@ -43,6 +43,9 @@
 //! assert_eq!(Attempt::current(), None);
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -78,54 +81,98 @@ const REMEMBERED: u8 = 6;
 /// whether another attempt would do harm. 32 bytes, `Copy`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
+    head: Head,
+    tried: [EndpointId; REMEMBERED as usize],
+}
+
+/// What nearly every attempt consists of: one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Head {
     /// From 1; 0 only where no attempt is in force.
     number: u32,
     marked: bool,
     /// How many endpoints are remembered, and the place of the next.
     len: u8,
     next: u8,
-    tried: [EndpointId; REMEMBERED as usize],
 }
 
 const NONE: Attempt = Attempt {
-    number: 0,
-    marked: false,
-    len: 0,
-    next: 0,
+    head: Head {
+        number: 0,
+        marked: false,
+        len: 0,
+        next: 0,
+    },
     tried: [EndpointId(0); REMEMBERED as usize],
 };
 
+/// The attempt in force; its endpoints mean nothing while there are none.
+struct Current {
+    head: Cell<Head>,
+    tried: Cell<[EndpointId; REMEMBERED as usize]>,
+}
+
 thread_local! {
-    static CURRENT: Cell<Attempt> = const { Cell::new(NONE) };
+    static CURRENT: Current = const {
+        Current {
+            head: Cell::new(NONE.head),
+            tried: Cell::new(NONE.tried),
+        }
+    };
+}
+
+impl Current {
+    fn get(&self) -> Attempt {
+        let head = self.head.get();
+        let tried = match head.len {
+            0 => NONE.tried,
+            _ => self.tried.get(),
+        };
+        Attempt { head, tried }
+    }
+
+    fn set(&self, attempt: Attempt) {
+        self.head.set(attempt.head);
+        self.tried.set(attempt.tried);
+    }
 }
 
 impl Attempt {
     /// The first one.
     #[must_use]
     pub const fn first() -> Self {
-        Self { number: 1, ..NONE }
+        Self::nth(1)
     }
 
     /// The attempt of this number; 0 counts as 1.
     #[must_use]
     pub const fn nth(number: u32) -> Self {
         let number = if number == 0 { 1 } else { number };
-        Self { number, ..NONE }
+        Self {
+            head: Head {
+                number,
+                ..NONE.head
+            },
+            ..NONE
+        }
     }
 
     /// The attempt in force here, if any.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let current = CURRENT.try_with(Cell::get).unwrap_or(NONE);
-        (current.number != 0).then_some(current)
+        let current = CURRENT.try_with(Current::get).unwrap_or(NONE);
+        (current.head.number != 0).then_some(current)
     }
 
     /// The attempt after this one: it knows what was tried, and bears no mark.
     #[must_use]
     pub const fn next(self) -> Self {
         Self {
-            number: self.number.saturating_add(1),
-            marked: false,
+            head: Head {
+                number: self.head.number.saturating_add(1),
+                marked: false,
+                ..self.head
+            },
             ..self
         }
     }
@@ -133,13 +180,13 @@ impl Attempt {
     /// The number: 1 for the first attempt.
     #[must_use]
     pub const fn number(&self) -> u32 {
-        self.number
+        self.head.number
     }
 
     /// The endpoints tried so far, the latest six at most, in no order.
     #[must_use]
     pub fn tried(&self) -> &[EndpointId] {
-        &self.tried[..usize::from(self.len)]
+        &self.tried[..usize::from(self.head.len)]
     }
 
     /// Whether this endpoint is among them.
@@ -151,16 +198,17 @@ impl Attempt {
     /// Whether somebody inside said: overloaded, do not retry.
     #[must_use]
     pub const fn is_marked(&self) -> bool {
-        self.marked
+        self.head.marked
     }
 
     fn note(&mut self, endpoint: EndpointId) {
         if self.has_tried(endpoint) {
             return;
         }
-        self.tried[usize::from(self.next)] = endpoint;
-        self.len = self.len.max(self.next + 1);
-        self.next = (self.next + 1) % REMEMBERED;
+        let head = &mut self.head;
+        self.tried[usize::from(head.next)] = endpoint;
+        head.len = head.len.max(head.next + 1);
+        head.next = (head.next + 1) % REMEMBERED;
     }
 
     /// Runs `f` with this attempt in force, and learns from it.
@@ -182,19 +230,19 @@ impl Attempt {
 impl std::fmt::Debug for Attempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Attempt")
-            .field("number", &self.number)
+            .field("number", &self.number())
             .field("tried", &self.tried())
-            .field("marked", &self.marked)
+            .field("marked", &self.is_marked())
             .finish()
     }
 }
 
 fn change(f: impl FnOnce(&mut Attempt)) {
-    let _ = CURRENT.try_with(|cell| {
-        let mut attempt = cell.get();
-        if attempt.number != 0 {
+    let _ = CURRENT.try_with(|current| {
+        let mut attempt = current.get();
+        if attempt.head.number != 0 {
             f(&mut attempt);
-            cell.set(attempt);
+            current.set(attempt);
         }
     });
 }
@@ -208,14 +256,14 @@ pub fn note(endpoint: EndpointId) {
 /// Overloaded, do not retry: for the attempt in force here. Without one,
 /// nothing.
 pub fn mark() {
-    change(|attempt| attempt.marked = true);
+    change(|attempt| attempt.head.marked = true);
 }
 
 /// A future that keeps the attempt in force here, for `tokio::spawn` and for
 /// whatever else polls it elsewhere. Nothing that is noted or marked there comes
 /// back.
 pub fn carry<F>(future: F) -> Scoped<F> {
-    let attempt = CURRENT.try_with(Cell::get).unwrap_or(NONE);
+    let attempt = CURRENT.try_with(Current::get).unwrap_or(NONE);
     Scoped { future, attempt }
 }
 
@@ -229,11 +277,12 @@ pub(crate) struct Scope<'a> {
 impl<'a> Scope<'a> {
     #[inline]
     pub(crate) fn enter(attempt: &'a mut Attempt) -> Self {
-        let outer = CURRENT
-            .try_with(|cell| cell.replace(*attempt))
-            .unwrap_or(NONE);
+        let head = CURRENT
+            .try_with(|current| current.head.replace(attempt.head))
+            .unwrap_or(NONE.head);
+        let outer = Attempt { head, ..NONE };
         let mut scope = Self { attempt, outer };
-        if scope.outer.len != 0 {
+        if scope.outer.head.len | scope.attempt.head.len != 0 {
             scope.inherit();
         }
         scope
@@ -242,29 +291,37 @@ impl<'a> Scope<'a> {
     /// What was tried outside was tried.
     #[cold]
     fn inherit(&mut self) {
-        for endpoint in self.outer.tried() {
-            self.attempt.note(*endpoint);
-        }
-        let _ = CURRENT.try_with(|cell| cell.set(*self.attempt));
+        let _ = CURRENT.try_with(|current| {
+            self.outer.tried = current.tried.get();
+            for endpoint in self.outer.tried() {
+                self.attempt.note(*endpoint);
+            }
+            current.set(*self.attempt);
+        });
     }
 
+    /// What was tried inside was tried.
     #[cold]
     fn bequeath(&mut self) {
-        for endpoint in self.attempt.tried() {
-            self.outer.note(*endpoint);
-        }
-        let _ = CURRENT.try_with(|cell| cell.set(self.outer));
+        let _ = CURRENT.try_with(|current| {
+            self.attempt.tried = current.tried.get();
+            if self.outer.head.number != 0 {
+                for endpoint in self.attempt.tried() {
+                    self.outer.note(*endpoint);
+                }
+            }
+            current.set(self.outer);
+        });
     }
 }
 
 impl Drop for Scope<'_> {
     #[inline]
     fn drop(&mut self) {
-        let Ok(attempt) = CURRENT.try_with(|cell| cell.replace(self.outer)) else {
-            return;
-        };
-        *self.attempt = attempt;
-        if attempt.len != 0 && self.outer.number != 0 {
+        let left = CURRENT.try_with(|current| current.head.replace(self.outer.head));
+        let Ok(head) = left else { return };
+        self.attempt.head = head;
+        if head.len | self.outer.head.len != 0 {
             self.bequeath();
         }
     }
@@ -295,79 +352,5 @@ impl<F: Future> Future for Scoped<F> {
         let this = self.project();
         let _scope = Scope::enter(this.attempt);
         this.future.poll(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const fn id(n: u32) -> EndpointId {
-        EndpointId::new(n)
-    }
-
-    #[test]
-    fn scopes_are_restored_by_a_panic_and_keep_what_they_learnt() {
-        let mut outer = Attempt::nth(3);
-        outer.scope(|| {
-            note(id(1));
-            let mut inner = Attempt::first();
-            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                inner.scope(|| {
-                    assert!(Attempt::current().is_some_and(|a| a.has_tried(id(1))));
-                    note(id(2));
-                    mark();
-                    panic!("inner")
-                })
-            }));
-            assert!(panicked.is_err());
-            assert!(inner.is_marked() && inner.has_tried(id(2)));
-            let current = Attempt::current().unwrap();
-            // A mark is for the tier that made the attempt; it says it again if
-            // it gives up itself.
-            assert!(!current.is_marked() && current.number() == 3);
-        });
-        assert!(outer.has_tried(id(1)) && outer.has_tried(id(2)));
-        assert_eq!(Attempt::current(), None);
-    }
-
-    #[test]
-    fn without_an_attempt_nothing_is_noted() {
-        note(id(4));
-        mark();
-        assert_eq!(Attempt::current(), None);
-        let mut first = Attempt::first();
-        first.scope(|| {});
-        assert_eq!(first, Attempt::first());
-        // A carried nothing is still nothing, and learns nothing.
-        let mut nothing = carry(std::future::poll_fn(|_| {
-            mark();
-            Poll::Ready(Attempt::current())
-        }));
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert_eq!(Pin::new(&mut nothing).poll(&mut cx), Poll::Ready(None));
-    }
-
-    proptest! {
-        /// Against a list without end.
-        #[test]
-        fn the_latest_endpoints_are_remembered(ids in prop::collection::vec(0_u32..12, 0..80)) {
-            let mut attempt = Attempt::first();
-            let mut model = Vec::new();
-            for n in ids {
-                attempt.note(id(n));
-                if !model.contains(&id(n)) {
-                    model.push(id(n));
-                }
-                model.drain(..model.len().saturating_sub(usize::from(REMEMBERED)));
-                let mut tried = attempt.tried().to_vec();
-                tried.sort_unstable();
-                let mut expected = model.clone();
-                expected.sort_unstable();
-                prop_assert_eq!(&tried, &expected);
-                prop_assert!(attempt.has_tried(id(n)));
-            }
-        }
     }
 }
