@@ -22,38 +22,39 @@ use crate::key::KeySpace;
 use crate::policy::Override;
 use crate::registry::Setup;
 
-const SUCCESS: usize = 0;
-const FAILURE: usize = 1;
-const NEUTRAL: usize = 2;
-const CANCELLED: usize = 3;
-const REJECTED: usize = 4;
+pub(super) const SUCCESS: usize = 0;
+pub(super) const FAILURE: usize = 1;
+pub(super) const NEUTRAL: usize = 2;
+pub(super) const CANCELLED: usize = 3;
+pub(super) const REJECTED: usize = 4;
 const REACHED: usize = 5;
 const DROPPED: usize = 6;
-const BYPASSED: usize = 7;
-const BYPASS_ENDED: usize = 8;
+pub(super) const BYPASSED: usize = 7;
+pub(super) const BYPASS_ENDED: usize = 8;
 const TIMED: usize = 9;
-const WAITED: usize = 10;
+pub(super) const WAITED: usize = 10;
+const WAITED_NANOS: usize = 11;
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) limit: Limit,
-    counters: Counters<11>,
-    meter: Meter,
+    pub(super) counters: Counters<12>,
+    pub(super) meter: Meter,
     /// The ids of tenants in the queue.
     pub(super) tenants: KeySpace,
-    judge: Mutex<Judge>,
+    pub(super) judge: Mutex<Judge>,
 }
 
 pooled!(State);
 
 #[derive(Debug)]
-struct Judge {
+pub(super) struct Judge {
     policy: Policy,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     /// Gone while it thinks.
     algorithm: Option<Box<dyn Algorithm>>,
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Given by the user: no policy replaces it.
     own: bool,
     /// Counts replacements: who was thinking meanwhile is out of date.
@@ -192,6 +193,7 @@ impl State {
             dropped: count(DROPPED),
             reached: count(REACHED),
             refused: count(REJECTED),
+            waited: count(WAITED_NANOS),
         }
     }
 
@@ -275,33 +277,6 @@ impl State {
     pub(super) fn policy(&self) -> Policy {
         self.judge.lock().policy
     }
-
-    pub(super) fn snapshot(&self) -> super::Snapshot {
-        let count = |which| self.counters.sum(which);
-        let now = self.core.clock().now();
-        let (last, algorithm) = {
-            let judge = self.judge.lock();
-            (judge.ledger.last(&self.meter, now), judge.name)
-        };
-        // Ended before bypassed: a call that ends in between is not missed.
-        let ended = count(BYPASS_ENDED);
-        super::Snapshot {
-            algorithm,
-            limit: self.limit.limit(),
-            in_flight: self.limit.in_flight() + count(BYPASSED).saturating_sub(ended),
-            succeeded: count(SUCCESS),
-            failed: count(FAILURE),
-            neutral: count(NEUTRAL),
-            cancelled: count(CANCELLED),
-            waiting: self.limit.waiting(),
-            waited: count(WAITED),
-            rejected: count(REJECTED),
-            bypassed: count(BYPASSED),
-            load: last
-                .map(|window| super::Load::of(&window))
-                .unwrap_or_default(),
-        }
-    }
 }
 
 impl Judge {
@@ -382,6 +357,7 @@ impl Door for State {
 
     fn waited(&self, wait: Duration) {
         self.counters.add(WAITED, 1);
+        self.counters.add(WAITED_NANOS, nanos(wait));
         self.core.tell(Event::Waited(wait));
     }
 
