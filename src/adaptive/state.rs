@@ -113,35 +113,35 @@ impl State {
 
     /// One more call, now or not at all. A refusal is not counted yet.
     #[inline]
-    fn try_admit(&self, who: Who) -> Result<Token, RejectionKind> {
+    fn try_admit(&self, permits: u32, class: Option<u8>) -> Result<Token, RejectionKind> {
         if self.core.is_overruled() {
-            return self.ordered(who);
+            return self.ordered(permits, class);
         }
-        match self.limit.try_acquire(who.permits) {
-            Ok(()) => Ok(self.token(who, || self.core.clock().stamp().now())),
+        match self.limit.try_acquire(permits) {
+            Ok(()) => Ok(self.token(permits, class, || self.core.clock().stamp().now())),
             Err(_) => Err(RejectionKind::LimitReached),
         }
     }
 
     /// The token of permits that were just taken.
     #[inline]
-    fn token(&self, who: Who, now: impl FnOnce() -> Tick) -> Token {
-        self.limit.count(who.class, false);
+    fn token(&self, permits: u32, class: Option<u8>, now: impl FnOnce() -> Tick) -> Token {
+        self.limit.count(class, false);
         Token {
-            permits: who.permits,
-            class: who.class,
+            permits,
+            class,
             timed: self.meter.begin(now),
         }
     }
 
     #[cold]
-    fn ordered(&self, who: Who) -> Result<Token, RejectionKind> {
+    fn ordered(&self, permits: u32, class: Option<u8>) -> Result<Token, RejectionKind> {
         let order = self.core.order();
         if order == Override::Close {
             return Err(RejectionKind::Closed);
         }
-        if self.limit.try_acquire(who.permits).is_ok() {
-            return Ok(self.token(who, || self.core.clock().now()));
+        if self.limit.try_acquire(permits).is_ok() {
+            return Ok(self.token(permits, class, || self.core.clock().now()));
         }
         // The order may have been taken back in between.
         if order == Override::None {
@@ -158,7 +158,7 @@ impl State {
     /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
     #[inline]
     pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
-        self.try_admit(Who::any(permits)).map_err(|kind| {
+        self.try_admit(permits, None).map_err(|kind| {
             if kind == RejectionKind::LimitReached {
                 self.counters.add(REACHED, 1);
             }
@@ -348,11 +348,11 @@ impl Door for State {
 
     #[inline]
     fn try_enter(&self, who: Who) -> Result<Token, RejectionKind> {
-        self.try_admit(who)
+        self.try_admit(who.permits, who.class)
     }
 
     fn arrived(&self, who: Who, now: Tick) -> Token {
-        self.token(who, || now)
+        self.token(who.permits, who.class, || now)
     }
 
     fn waited(&self, wait: Duration) {
