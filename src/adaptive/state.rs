@@ -112,7 +112,8 @@ impl State {
     }
 
     /// One more call, now or not at all. A refusal is not counted yet.
-    #[inline]
+    // Always inlined, so that an admission never becomes a `Result` in memory.
+    #[inline(always)]
     fn try_admit(&self, permits: u32, class: Option<u8>) -> Result<Token, RejectionKind> {
         if self.core.is_overruled() {
             return self.ordered(permits, class);
