@@ -75,6 +75,10 @@ pub trait Rank<Req: ?Sized> {
     /// The priority of a request. One without waits as [`Priority::Normal`], and
     /// counts for nobody's [share](Discipline::share).
     fn rank(&self, request: &Req) -> Option<Priority>;
+
+    /// Whether it never tells anything: then it is not asked.
+    #[doc(hidden)]
+    const SILENT: bool = false;
 }
 
 /// All requests are alike: the rank, and the tenant, of those nobody tells apart.
@@ -86,6 +90,8 @@ impl<Req: ?Sized> Rank<Req> for Alike {
     fn rank(&self, _: &Req) -> Option<Priority> {
         None
     }
+
+    const SILENT: bool = true;
 }
 
 impl<Req: ?Sized> Key<Req> for Alike {
@@ -152,6 +158,9 @@ impl<P, K> Queue<P, K> {
     where
         P: Rank<Req>,
     {
+        if P::SILENT {
+            return Who::any(1);
+        }
         let rank = core.contain("rank", || self.rank.rank(request));
         Who {
             class: rank.flatten().map(Priority::class),

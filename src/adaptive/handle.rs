@@ -67,6 +67,10 @@ pub struct Load {
     pub served_per_second: u64,
     /// The mean response time.
     pub response_time: Duration,
+    /// What calls have waited for their admission, on average.
+    pub queue_time: Duration,
+    /// Calls in flight, on average: by the limit, the utilisation.
+    pub in_use: u32,
     /// The limit that would have admitted all that came (Little's law).
     pub demand: u64,
 }

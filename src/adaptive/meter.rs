@@ -68,6 +68,8 @@ pub(super) struct Sums {
     pub(super) dropped: u64,
     pub(super) reached: u64,
     pub(super) refused: u64,
+    /// Nanoseconds in the queue; it wraps.
+    pub(super) waited: u64,
 }
 
 /// What the calls read and write.
@@ -202,6 +204,9 @@ impl Ledger {
             dropped: sums.dropped.saturating_sub(before.dropped),
             reached: sums.reached.saturating_sub(before.reached),
             refused: sums.refused.saturating_sub(before.refused),
+            queue_time: Duration::from_nanos(
+                sums.waited.wrapping_sub(before.waited) / ended.max(1),
+            ),
         };
         let enough = u64::from(policy.min_samples);
         // All of them failing for overload is told, too.

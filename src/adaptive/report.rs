@@ -1,9 +1,38 @@
 //! What the state tells to those who watch.
 
 use super::algorithm::Window;
-use super::handle::Load;
-use super::state::State;
+use super::handle::{Load, Snapshot};
+use super::state::{
+    BYPASS_ENDED, BYPASSED, CANCELLED, FAILURE, NEUTRAL, REJECTED, SUCCESS, State, WAITED,
+};
 use crate::registry::{Inspect, Report};
+
+impl State {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let count = |which| self.counters.sum(which);
+        let now = self.core.clock().now();
+        let (last, algorithm) = {
+            let judge = self.judge.lock();
+            (judge.ledger.last(&self.meter, now), judge.name)
+        };
+        // Ended before bypassed: a call that ends in between is not missed.
+        let ended = count(BYPASS_ENDED);
+        Snapshot {
+            algorithm,
+            limit: self.limit.limit(),
+            in_flight: self.limit.in_flight() + count(BYPASSED).saturating_sub(ended),
+            succeeded: count(SUCCESS),
+            failed: count(FAILURE),
+            neutral: count(NEUTRAL),
+            cancelled: count(CANCELLED),
+            waiting: self.limit.waiting(),
+            waited: count(WAITED),
+            rejected: count(REJECTED),
+            bypassed: count(BYPASSED),
+            load: last.map(|window| Load::of(&window)).unwrap_or_default(),
+        }
+    }
+}
 
 impl Inspect for State {
     fn report(&self) -> Report {
@@ -25,6 +54,8 @@ impl Inspect for State {
             ("served_per_second", load.served_per_second.into()),
             ("response_time", load.response_time.into()),
             ("demand", load.demand.into()),
+            ("queue_time", load.queue_time.into()),
+            ("in_use", load.in_use.into()),
         ])
     }
 }
@@ -41,6 +72,8 @@ impl Load {
             offered_per_second: per_second(offered),
             served_per_second: per_second(window.ended),
             response_time: window.mean,
+            queue_time: window.queue_time,
+            in_use: window.in_flight,
             demand: u64::try_from(demand.div_ceil(window.span.as_nanos().max(1)))
                 .unwrap_or(u64::MAX),
         }

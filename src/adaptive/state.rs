@@ -22,38 +22,39 @@ use crate::key::KeySpace;
 use crate::policy::Override;
 use crate::registry::Setup;
 
-const SUCCESS: usize = 0;
-const FAILURE: usize = 1;
-const NEUTRAL: usize = 2;
-const CANCELLED: usize = 3;
-const REJECTED: usize = 4;
+pub(super) const SUCCESS: usize = 0;
+pub(super) const FAILURE: usize = 1;
+pub(super) const NEUTRAL: usize = 2;
+pub(super) const CANCELLED: usize = 3;
+pub(super) const REJECTED: usize = 4;
 const REACHED: usize = 5;
 const DROPPED: usize = 6;
-const BYPASSED: usize = 7;
-const BYPASS_ENDED: usize = 8;
+pub(super) const BYPASSED: usize = 7;
+pub(super) const BYPASS_ENDED: usize = 8;
 const TIMED: usize = 9;
-const WAITED: usize = 10;
+pub(super) const WAITED: usize = 10;
+const WAITED_NANOS: usize = 11;
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) limit: Limit,
-    counters: Counters<11>,
-    meter: Meter,
+    pub(super) counters: Counters<12>,
+    pub(super) meter: Meter,
     /// The ids of tenants in the queue.
     pub(super) tenants: KeySpace,
-    judge: Mutex<Judge>,
+    pub(super) judge: Mutex<Judge>,
 }
 
 pooled!(State);
 
 #[derive(Debug)]
-struct Judge {
+pub(super) struct Judge {
     policy: Policy,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     /// Gone while it thinks.
     algorithm: Option<Box<dyn Algorithm>>,
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Given by the user: no policy replaces it.
     own: bool,
     /// Counts replacements: who was thinking meanwhile is out of date.
@@ -111,36 +112,37 @@ impl State {
     }
 
     /// One more call, now or not at all. A refusal is not counted yet.
-    #[inline]
-    fn try_admit(&self, who: Who) -> Result<Token, RejectionKind> {
+    // Always inlined, so that an admission never becomes a `Result` in memory.
+    #[inline(always)]
+    fn try_admit(&self, permits: u32, class: Option<u8>) -> Result<Token, RejectionKind> {
         if self.core.is_overruled() {
-            return self.ordered(who);
+            return self.ordered(permits, class);
         }
-        match self.limit.try_acquire(who.permits) {
-            Ok(()) => Ok(self.token(who, || self.core.clock().stamp().now())),
+        match self.limit.try_acquire(permits) {
+            Ok(()) => Ok(self.token(permits, class, || self.core.clock().stamp().now())),
             Err(_) => Err(RejectionKind::LimitReached),
         }
     }
 
     /// The token of permits that were just taken.
     #[inline]
-    fn token(&self, who: Who, now: impl FnOnce() -> Tick) -> Token {
-        self.limit.count(who.class, false);
+    fn token(&self, permits: u32, class: Option<u8>, now: impl FnOnce() -> Tick) -> Token {
+        self.limit.count(class, false);
         Token {
-            permits: who.permits,
-            class: who.class,
+            permits,
+            class,
             timed: self.meter.begin(now),
         }
     }
 
     #[cold]
-    fn ordered(&self, who: Who) -> Result<Token, RejectionKind> {
+    fn ordered(&self, permits: u32, class: Option<u8>) -> Result<Token, RejectionKind> {
         let order = self.core.order();
         if order == Override::Close {
             return Err(RejectionKind::Closed);
         }
-        if self.limit.try_acquire(who.permits).is_ok() {
-            return Ok(self.token(who, || self.core.clock().now()));
+        if self.limit.try_acquire(permits).is_ok() {
+            return Ok(self.token(permits, class, || self.core.clock().now()));
         }
         // The order may have been taken back in between.
         if order == Override::None {
@@ -157,7 +159,7 @@ impl State {
     /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
     #[inline]
     pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
-        self.try_admit(Who::any(permits)).map_err(|kind| {
+        self.try_admit(permits, None).map_err(|kind| {
             if kind == RejectionKind::LimitReached {
                 self.counters.add(REACHED, 1);
             }
@@ -192,6 +194,7 @@ impl State {
             dropped: count(DROPPED),
             reached: count(REACHED),
             refused: count(REJECTED),
+            waited: count(WAITED_NANOS),
         }
     }
 
@@ -275,33 +278,6 @@ impl State {
     pub(super) fn policy(&self) -> Policy {
         self.judge.lock().policy
     }
-
-    pub(super) fn snapshot(&self) -> super::Snapshot {
-        let count = |which| self.counters.sum(which);
-        let now = self.core.clock().now();
-        let (last, algorithm) = {
-            let judge = self.judge.lock();
-            (judge.ledger.last(&self.meter, now), judge.name)
-        };
-        // Ended before bypassed: a call that ends in between is not missed.
-        let ended = count(BYPASS_ENDED);
-        super::Snapshot {
-            algorithm,
-            limit: self.limit.limit(),
-            in_flight: self.limit.in_flight() + count(BYPASSED).saturating_sub(ended),
-            succeeded: count(SUCCESS),
-            failed: count(FAILURE),
-            neutral: count(NEUTRAL),
-            cancelled: count(CANCELLED),
-            waiting: self.limit.waiting(),
-            waited: count(WAITED),
-            rejected: count(REJECTED),
-            bypassed: count(BYPASSED),
-            load: last
-                .map(|window| super::Load::of(&window))
-                .unwrap_or_default(),
-        }
-    }
 }
 
 impl Judge {
@@ -373,15 +349,16 @@ impl Door for State {
 
     #[inline]
     fn try_enter(&self, who: Who) -> Result<Token, RejectionKind> {
-        self.try_admit(who)
+        self.try_admit(who.permits, who.class)
     }
 
     fn arrived(&self, who: Who, now: Tick) -> Token {
-        self.token(who, || now)
+        self.token(who.permits, who.class, || now)
     }
 
     fn waited(&self, wait: Duration) {
         self.counters.add(WAITED, 1);
+        self.counters.add(WAITED_NANOS, nanos(wait));
         self.core.tell(Event::Waited(wait));
     }
 

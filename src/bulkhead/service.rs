@@ -96,7 +96,7 @@ where
         }
         if let Reserved::Nothing = self.reserved {
             let who = Who::any(1);
-            self.reserved = match self.state.try_admit(who) {
+            self.reserved = match self.state.try_enter(who) {
                 Ok(token) => Reserved::Permit(Permit::new(&self.state, token)),
                 // `call` will say so: an error here means that the service is dead.
                 Err(RejectionKind::Closed) => return Poll::Ready(Ok(())),

@@ -72,35 +72,33 @@ impl State {
     }
 
     /// One more call, now or not at all. A refusal is not counted yet.
-    #[inline]
-    pub(super) fn try_admit(&self, who: Who) -> Result<Token, RejectionKind> {
+    // Always inlined, so that an admission never becomes a `Result` in memory.
+    #[inline(always)]
+    fn try_admit(&self, permits: u32, class: Option<u8>) -> Result<Token, RejectionKind> {
         if self.core.is_overruled() {
-            return self.ordered(who);
+            return self.ordered(permits, class);
         }
-        match self.limit.try_acquire(who.permits) {
-            Ok(()) => Ok(self.token(who)),
+        match self.limit.try_acquire(permits) {
+            Ok(()) => Ok(self.token(permits, class)),
             Err(_) => Err(RejectionKind::Full),
         }
     }
 
     /// The token of permits that were taken.
     #[inline]
-    fn token(&self, who: Who) -> Token {
-        self.limit.count(who.class, false);
-        Token {
-            permits: who.permits,
-            class: who.class,
-        }
+    fn token(&self, permits: u32, class: Option<u8>) -> Token {
+        self.limit.count(class, false);
+        Token { permits, class }
     }
 
     #[cold]
-    fn ordered(&self, who: Who) -> Result<Token, RejectionKind> {
+    fn ordered(&self, permits: u32, class: Option<u8>) -> Result<Token, RejectionKind> {
         let order = self.core.order();
         if order == Override::Close {
             return Err(RejectionKind::Closed);
         }
-        if self.limit.try_acquire(who.permits).is_ok() {
-            return Ok(self.token(who));
+        if self.limit.try_acquire(permits).is_ok() {
+            return Ok(self.token(permits, class));
         }
         // The order may have been taken back in between.
         if order == Override::None {
@@ -116,7 +114,7 @@ impl State {
     /// As [`try_admit`](Self::try_admit), with the refusal counted and told.
     #[inline]
     pub(super) fn admit(&self, permits: u32) -> Result<Token, Rejection> {
-        self.try_admit(Who::any(permits))
+        self.try_admit(permits, None)
             .map_err(|kind| self.reject(kind))
     }
 
@@ -218,11 +216,11 @@ impl Door for State {
 
     #[inline]
     fn try_enter(&self, who: Who) -> Result<Token, RejectionKind> {
-        self.try_admit(who)
+        self.try_admit(who.permits, who.class)
     }
 
     fn arrived(&self, who: Who, _: Tick) -> Token {
-        self.token(who)
+        self.token(who.permits, who.class)
     }
 
     fn waited(&self, wait: Duration) {

@@ -79,9 +79,14 @@ impl Limit {
     #[inline]
     pub fn count(&self, class: Option<u8>, ended: bool) {
         if let Some(class) = class {
-            self.classes
-                .add(usize::from(class) + CLASSES * usize::from(ended), 1);
+            self.count_class(class.into(), ended);
         }
+    }
+
+    // Apart, so that those who have no class stay short.
+    #[inline(never)]
+    fn count_class(&self, class: usize, ended: bool) {
+        self.classes.add(class + CLASSES * usize::from(ended), 1);
     }
 
     /// A limit over `count` stripes, rounded up to a power of two.

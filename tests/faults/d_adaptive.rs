@@ -215,6 +215,12 @@ fn what_comes_is_told_and_not_only_what_is_admitted() {
     );
     assert!((450..=550).contains(&load.served_per_second), "{load:?}");
     assert!((29..=31).contains(&load.demand), "{load:?}");
+    assert!((9..=10).contains(&load.in_use), "{load:?}");
+    assert!(
+        load.response_time.abs_diff(ms(20)) < Duration::from_micros(2),
+        "{load:?}"
+    );
+    assert_eq!(load.queue_time, Duration::ZERO);
     time.advance(secs(60));
     assert_eq!(
         handle.snapshot().load,

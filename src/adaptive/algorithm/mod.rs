@@ -82,6 +82,8 @@ pub struct Window {
     pub reached: u64,
     /// Requests that were refused, at once or after a wait.
     pub refused: u64,
+    /// What calls have waited for their admission, on average over all that ended.
+    pub queue_time: Duration,
 }
 
 impl Window {
@@ -99,6 +101,7 @@ impl Window {
             dropped: 0,
             reached: 0,
             refused: 0,
+            queue_time: Duration::ZERO,
         }
     }
 

@@ -159,6 +159,7 @@ fn windows() -> impl Strategy<Value = Window> {
             dropped,
             reached: refused,
             refused,
+            queue_time: mean,
         },
     )
 }
