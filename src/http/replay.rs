@@ -1,5 +1,7 @@
 //! A request body that can be read more than once.
 
+#[cfg(all(test, keep_loom))]
+mod loom_replay;
 mod request;
 mod source;
 #[cfg(all(test, not(keep_loom)))]

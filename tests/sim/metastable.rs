@@ -1,7 +1,7 @@
 //! An outage of ten seconds, and what comes after it.
 //!
 //! The scenario of Bronson, Aghayev, Charapko and Zhu, "Metastable Failures in
-//! Distributed Systems", HotOS 2021: a database that does 300 requests a second
+//! Distributed Systems", `HotOS` 2021: a database that does 300 requests a second
 //! is asked 280 a second, by clients that wait for a second and try once more.
 //! For ten seconds nothing gets through; what was sent arrives at its end.
 
@@ -218,7 +218,7 @@ fn fault_062_the_naive_client_never_recovers() {
     assert_eq!(seen.recovery(280), None);
     // Nothing but late answers, and each request twice: it feeds itself.
     assert_eq!(seen.good.sum(100..END), 0);
-    assert!(seen.load.sum(100..END) > 2 * 270 * (END as u32 - 100));
+    assert!(seen.load.sum(100..END) > 2 * 270 * u32::try_from(END - 100).unwrap());
 }
 
 #[test]
