@@ -75,41 +75,64 @@ impl EndpointId {
 }
 
 /// How many endpoints an attempt remembers: of more, the latest.
-const REMEMBERED: u8 = 6;
+const REMEMBERED: usize = 6;
 
 /// One attempt at a request: its number, which endpoints were tried before, and
 /// whether another attempt would do harm. 32 bytes, `Copy`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     head: Head,
-    tried: [EndpointId; REMEMBERED as usize],
+    tried: [EndpointId; REMEMBERED],
 }
 
-/// What nearly every attempt consists of: one word.
+/// What nearly every attempt consists of, in one word: the number, from 1, and 0
+/// only where no attempt is in force; the mark; how many endpoints are remembered,
+/// and the place of the next one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Head {
-    /// From 1; 0 only where no attempt is in force.
-    number: u32,
-    marked: bool,
-    /// How many endpoints are remembered, and the place of the next.
-    len: u8,
-    next: u8,
+struct Head(u64);
+
+const NUMBER: u64 = 0xffff_ffff;
+const MARK: u64 = 1 << 32;
+const LEN: u32 = 40;
+const NEXT: u32 = 48;
+const BYTE: u64 = 0xff;
+/// The endpoints' part.
+const TRIED: u64 = BYTE << LEN | BYTE << NEXT;
+
+impl Head {
+    /// No attempt.
+    const NONE: Self = Self(0);
+
+    #[allow(clippy::cast_possible_truncation)] // masked
+    const fn number(self) -> u32 {
+        (self.0 & NUMBER) as u32
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // masked
+    const fn len(self) -> usize {
+        (self.0 >> LEN & BYTE) as usize
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // masked
+    const fn next(self) -> usize {
+        (self.0 >> NEXT & BYTE) as usize
+    }
+
+    /// The same attempt, which has tried what the other one has.
+    const fn having_tried(self, other: Self) -> Self {
+        Self(self.0 & !TRIED | other.0 & TRIED)
+    }
 }
 
 const NONE: Attempt = Attempt {
-    head: Head {
-        number: 0,
-        marked: false,
-        len: 0,
-        next: 0,
-    },
-    tried: [EndpointId(0); REMEMBERED as usize],
+    head: Head::NONE,
+    tried: [EndpointId(0); REMEMBERED],
 };
 
 /// The attempt in force; its endpoints mean nothing while there are none.
 struct Current {
     head: Cell<Head>,
-    tried: Cell<[EndpointId; REMEMBERED as usize]>,
+    tried: Cell<[EndpointId; REMEMBERED]>,
 }
 
 thread_local! {
@@ -124,7 +147,7 @@ thread_local! {
 impl Current {
     fn get(&self) -> Attempt {
         let head = self.head.get();
-        let tried = match head.len {
+        let tried = match head.len() {
             0 => NONE.tried,
             _ => self.tried.get(),
         };
@@ -149,10 +172,7 @@ impl Attempt {
     pub const fn nth(number: u32) -> Self {
         let number = if number == 0 { 1 } else { number };
         Self {
-            head: Head {
-                number,
-                ..NONE.head
-            },
+            head: Head(number as u64),
             ..NONE
         }
     }
@@ -161,18 +181,14 @@ impl Attempt {
     #[must_use]
     pub fn current() -> Option<Self> {
         let current = CURRENT.try_with(Current::get).unwrap_or(NONE);
-        (current.head.number != 0).then_some(current)
+        (current.number() != 0).then_some(current)
     }
 
     /// The attempt after this one: it knows what was tried, and bears no mark.
     #[must_use]
     pub const fn next(self) -> Self {
         Self {
-            head: Head {
-                number: self.head.number.saturating_add(1),
-                marked: false,
-                ..self.head
-            },
+            head: Head(self.number().saturating_add(1) as u64).having_tried(self.head),
             ..self
         }
     }
@@ -180,13 +196,13 @@ impl Attempt {
     /// The number: 1 for the first attempt.
     #[must_use]
     pub const fn number(&self) -> u32 {
-        self.head.number
+        self.head.number()
     }
 
     /// The endpoints tried so far, the latest six at most, in no order.
     #[must_use]
     pub fn tried(&self) -> &[EndpointId] {
-        &self.tried[..usize::from(self.head.len)]
+        &self.tried[..self.head.len()]
     }
 
     /// Whether this endpoint is among them.
@@ -198,17 +214,19 @@ impl Attempt {
     /// Whether somebody inside said: overloaded, do not retry.
     #[must_use]
     pub const fn is_marked(&self) -> bool {
-        self.head.marked
+        self.head.0 & MARK != 0
     }
 
     fn note(&mut self, endpoint: EndpointId) {
         if self.has_tried(endpoint) {
             return;
         }
-        let head = &mut self.head;
-        self.tried[usize::from(head.next)] = endpoint;
-        head.len = head.len.max(head.next + 1);
-        head.next = (head.next + 1) % REMEMBERED;
+        let place = self.head.next();
+        self.tried[place] = endpoint;
+        let len = self.head.len().max(place + 1) as u64;
+        let next = ((place + 1) % REMEMBERED) as u64;
+        let tried = Head(len << LEN | next << NEXT);
+        self.head = self.head.having_tried(tried);
     }
 
     /// Runs `f` with this attempt in force, and learns from it.
@@ -227,6 +245,12 @@ impl Attempt {
     }
 }
 
+impl std::fmt::Debug for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "attempt {}", self.number())
+    }
+}
+
 impl std::fmt::Debug for Attempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Attempt")
@@ -240,7 +264,7 @@ impl std::fmt::Debug for Attempt {
 fn change(f: impl FnOnce(&mut Attempt)) {
     let _ = CURRENT.try_with(|current| {
         let mut attempt = current.get();
-        if attempt.head.number != 0 {
+        if attempt.number() != 0 {
             f(&mut attempt);
             current.set(attempt);
         }
@@ -256,7 +280,7 @@ pub fn note(endpoint: EndpointId) {
 /// Overloaded, do not retry: for the attempt in force here. Without one,
 /// nothing.
 pub fn mark() {
-    change(|attempt| attempt.head.marked = true);
+    change(|attempt| attempt.head.0 |= MARK);
 }
 
 /// A future that keeps the attempt in force here, for `tokio::spawn` and for
@@ -271,59 +295,52 @@ pub fn carry<F>(future: F) -> Scoped<F> {
 #[derive(Debug)]
 pub(crate) struct Scope<'a> {
     attempt: &'a mut Attempt,
-    outer: Attempt,
+    /// That of the attempt outside. Its endpoints are not kept: what was tried
+    /// outside is taken over, and left behind with what was tried inside.
+    outer: Head,
 }
 
 impl<'a> Scope<'a> {
     #[inline]
     pub(crate) fn enter(attempt: &'a mut Attempt) -> Self {
-        let head = CURRENT
-            .try_with(|current| current.head.replace(attempt.head))
-            .unwrap_or(NONE.head);
-        let outer = Attempt { head, ..NONE };
-        let mut scope = Self { attempt, outer };
-        if scope.outer.head.len | scope.attempt.head.len != 0 {
-            scope.inherit();
-        }
-        scope
+        let enter = |current: &Current| {
+            let outer = current.head.get();
+            if (outer.0 | attempt.head.0) & TRIED != 0 {
+                attempt.inherit(current);
+            }
+            current.head.set(attempt.head);
+            outer
+        };
+        let outer = CURRENT.try_with(enter).unwrap_or(Head::NONE);
+        Self { attempt, outer }
     }
+}
 
+impl Attempt {
     /// What was tried outside was tried.
     #[cold]
-    fn inherit(&mut self) {
-        let _ = CURRENT.try_with(|current| {
-            self.outer.tried = current.tried.get();
-            for endpoint in self.outer.tried() {
-                self.attempt.note(*endpoint);
-            }
-            current.set(*self.attempt);
-        });
-    }
-
-    /// What was tried inside was tried.
-    #[cold]
-    fn bequeath(&mut self) {
-        let _ = CURRENT.try_with(|current| {
-            self.attempt.tried = current.tried.get();
-            if self.outer.head.number != 0 {
-                for endpoint in self.attempt.tried() {
-                    self.outer.note(*endpoint);
-                }
-            }
-            current.set(self.outer);
-        });
+    fn inherit(&mut self, current: &Current) {
+        for endpoint in current.get().tried() {
+            self.note(*endpoint);
+        }
+        current.tried.set(self.tried);
     }
 }
 
 impl Drop for Scope<'_> {
     #[inline]
     fn drop(&mut self) {
-        let left = CURRENT.try_with(|current| current.head.replace(self.outer.head));
-        let Ok(head) = left else { return };
-        self.attempt.head = head;
-        if head.len | self.outer.head.len != 0 {
-            self.bequeath();
-        }
+        let _ = CURRENT.try_with(|current| {
+            let head = current.head.get();
+            self.attempt.head = head;
+            if head.0 & TRIED != 0 {
+                self.attempt.tried = current.tried.get();
+            }
+            current.head.set(match self.outer {
+                Head::NONE => Head::NONE,
+                outer => outer.having_tried(head),
+            });
+        });
     }
 }
 

@@ -58,15 +58,6 @@ where
         }
     }
 
-    #[inline]
-    pub(super) fn called(
-        mut session: Session<S, R, R::Kept, Y, Y::Seen>,
-        call: impl FnOnce() -> S::Future,
-    ) -> Self {
-        let future = session.run(call);
-        Self::going_on(session, future)
-    }
-
     /// The first attempt was begun.
     #[inline]
     pub(super) fn going_on(session: Session<S, R, R::Kept, Y, Y::Seen>, future: S::Future) -> Self {

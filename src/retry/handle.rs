@@ -158,7 +158,7 @@ impl Handle {
         let guard = Guard::new(&self.state, ());
         let seen = rules.see(&());
         let service = ((Readied::new(Work(work)), Cloned), ());
-        let mut session = Session::new(guard, Some((rules, seen)), Some(service));
+        let mut session = Session::new(guard, Attempt::first(), Some((rules, seen)), Some(service));
         match session.call(()) {
             Some(first) => RetryFuture::<_, (), _, _>::going_on(session, first).await,
             None => std::future::pending().await,

@@ -8,8 +8,9 @@ use super::future::RetryFuture;
 use super::rules::Rules;
 use super::session::Session;
 use super::state::State;
+use crate::attempt::Attempt;
 use crate::error::{AsRejection, RejectionKind};
-use crate::kernel::guard::Guard;
+use crate::kernel::guard::{Guard, through};
 use crate::kernel::macros::wraps_service;
 use crate::kernel::ready::Readied;
 use crate::kernel::shared::Shared;
@@ -73,7 +74,7 @@ where
             Ok(retries) => retries,
             Err(rejection) => return RetryFuture::refused(rejection.into()),
         };
-        let guard = Guard::new(&self.state, ());
+        let mut guard = Guard::new(&self.state, ());
         let core = &self.state.core;
         let prepared = core.contain("rules or replay", || {
             let rules = (self.rules.clone(), self.rules.see(&request));
@@ -90,8 +91,10 @@ where
             None => (None, None, None),
         };
         let request = self.replay.first(request, &mut kept);
-        let session = Session::new(guard, rules, another.zip(kept));
-        let inner = &mut self.inner;
-        RetryFuture::called(session, || inner.call(request))
+        let (mut attempt, inner) = (Attempt::first(), &mut self.inner);
+        let future = attempt.scope(|| through(&mut guard, || inner.call(request)));
+        // Made where it stays, and not before the call: to move it is dear.
+        let session = Session::new(guard, attempt, rules, another.zip(kept));
+        RetryFuture::going_on(session, future)
     }
 }

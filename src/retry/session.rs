@@ -54,12 +54,13 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     #[inline]
     pub(super) fn new(
         guard: Guard<State>,
+        attempt: Attempt,
         rules: Option<(Y, N)>,
         another: Option<((Readied<S>, R), K)>,
     ) -> Self {
         Self {
             guard,
-            attempt: Attempt::first(),
+            attempt,
             made: 1,
             rules,
             another,
