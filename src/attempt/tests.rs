@@ -60,7 +60,7 @@ proptest! {
             if !model.contains(&id(n)) {
                 model.push(id(n));
             }
-            model.drain(..model.len().saturating_sub(usize::from(REMEMBERED)));
+            model.drain(..model.len().saturating_sub(REMEMBERED));
             let mut tried = attempt.tried().to_vec();
             tried.sort_unstable();
             let mut expected = model.clone();
