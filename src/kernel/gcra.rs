@@ -61,6 +61,8 @@ pub enum Answer {
 pub struct Reservation {
     before: u64,
     after: u64,
+    /// What both are to be read by.
+    quota: Quota,
 }
 
 /// The word of a bucket that was retired.
@@ -83,6 +85,7 @@ struct Form {
     /// 0 in a bucket that was never drawn from.
     cell: AtomicU64,
     full: AtomicU64,
+    since: AtomicU64,
 }
 
 impl Form {
@@ -97,6 +100,7 @@ impl Form {
         self.scale.store(quota.scale, Ordering::Release);
         self.cell.store(quota.cell, Ordering::Release);
         self.full.store(quota.full, Ordering::Release);
+        self.since.store(quota.since, Ordering::Release);
     }
 }
 
@@ -179,9 +183,14 @@ impl Gcra {
                 if !self.swap(word, after) {
                     continue;
                 }
+                let quota = *quota;
                 return Decision::Wait {
                     wait,
-                    reserved: Some(Reservation { before, after }),
+                    reserved: Some(Reservation {
+                        before,
+                        after,
+                        quota,
+                    }),
                     level: Level(next),
                 };
             }
@@ -203,6 +212,9 @@ impl Gcra {
     /// the bucket has is kept, up to the new burst: a burst that is lowered leaves
     /// no debt, and one that is raised again mints nothing.
     pub fn change(&self, old: &Quota, new: &Quota, now: Tick, publish: impl FnOnce()) {
+        if new.is_like(old) {
+            return publish();
+        }
         let word = loop {
             match self.load(old, now) {
                 None => return publish(),
@@ -212,7 +224,12 @@ impl Gcra {
         };
         publish();
         let lacks = word.tat().saturating_sub(old.units(now));
-        self.enter(word, new, now, new.lacks_after(lacks, old.cell, old.full));
+        self.enter(
+            word,
+            new,
+            now,
+            new.lacks_after(lacks, old.scale, old.cell, old.full),
+        );
     }
 
     /// How full the bucket is at `now`; `None` if it was retired.
@@ -221,10 +238,15 @@ impl Gcra {
         self.load(quota, now).map(|word| Level(word.tat()))
     }
 
-    /// Gives a reservation back, if nobody has reserved behind it. Otherwise
-    /// its place stays empty: those behind it were told their times already.
+    /// Gives a reservation back, if nobody has reserved behind it and the quota is
+    /// still the same. Otherwise its place stays empty: those behind it were told
+    /// their times already.
     pub fn cancel(&self, reservation: Reservation) {
-        self.swap(Word(reservation.after), reservation.before);
+        let after = Word(reservation.after);
+        // Under another quota the same number is another time.
+        if self.form(after).is_of(&reservation.quota) {
+            self.swap(after, reservation.before);
+        }
     }
 
     /// Retires the bucket if it is full at `now`, that is, like a new one.
@@ -278,22 +300,32 @@ impl Gcra {
         let scale = form.scale.load(Ordering::Relaxed);
         let cell = form.cell.load(Ordering::Relaxed);
         let full = form.full.load(Ordering::Relaxed);
+        let since = form.since.load(Ordering::Relaxed);
+        // The later quota has filled the bucket since it came into force, whether or
+        // not anybody asked: the earlier one has not. Which of the two is the later
+        // one depends on whether who asks has heard of the change.
+        let at = match since.max(quota.since) {
+            // Nobody has said.
+            0 => now,
+            since => now.min(Tick::from_nanos(since)),
+        };
         let lacks = match cell {
             0 => 0,
-            _ => quota.lacks_after(word.tat().saturating_sub(units(scale, now)), cell, full),
+            _ => {
+                let lacks = word.tat().saturating_sub(units(scale, at));
+                quota.lacks_after(lacks, scale, cell, full)
+            }
         };
-        self.enter(word, quota, now, lacks);
+        self.enter(word, quota, at, lacks);
     }
 
-    /// Ends what began with `BUSY` in the place of `word`: the bucket lacks so many
-    /// units of `quota`.
-    fn enter(&self, word: Word, quota: &Quota, now: Tick, lacks: u128) {
+    /// Ends what began with `BUSY` in the place of `word`: at that time the bucket
+    /// lacks so many units of `quota`.
+    fn enter(&self, word: Word, quota: &Quota, at: Tick, lacks: u128) {
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead());
-        let fresh = match lacks {
-            0 => 0,
-            // Rounded up to what is even.
-            _ => (quota.units(now).saturating_add(lacks).min(LAST - 1) + 1) & !1,
-        };
+        // Rounded up to what is even. Of a full one, too, this time and not zero: a
+        // word that is the same under two quotas could be taken for the other.
+        let fresh = (quota.units(at).saturating_add(lacks).min(LAST - 1) + 1) & !1;
         let next = Word((word.0 & 1) ^ 1);
         self.form(next).set(quota);
         self.word.store(next.with(fresh), Ordering::Release);

@@ -9,7 +9,7 @@ use crate::clock::Tick;
 pub(super) const FRACTION: u32 = 60;
 
 /// How much may pass, in the numbers the algorithm needs. It is `Copy` and fits
-/// four words, so that a policy update can publish it atomically.
+/// five words, so that a policy update can publish it atomically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     /// Units per nanosecond, with 60 fraction bits, rounded down: up to 8.
@@ -21,6 +21,8 @@ pub struct Quota {
     /// The last time: further ahead than it, a TAT can lie by a full bucket and the
     /// longest reservation.
     pub(super) last: u64,
+    /// Since when it has been in force, in nanoseconds; 0 if nobody has said.
+    pub(super) since: u64,
 }
 
 /// Why a quota cannot be.
@@ -73,35 +75,51 @@ impl Quota {
             cell: word(cell),
             full: word(u128::from(burst) * cell),
             last: LAST - word(ahead).min(LAST),
+            since: 0,
         })
     }
 
+    /// The same quota, in force from now on.
+    #[must_use]
+    pub fn since(self, now: Tick) -> Self {
+        let since = now.as_nanos().max(1);
+        Self { since, ..self }
+    }
+
+    /// Whether a bucket may go on as it is under the other one.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.scale, self.cell, self.full) == (other.scale, other.cell, other.full)
+    }
+
     /// What a bucket lacks under this quota that lacked so much under another one
-    /// with this `cell` and `full`: what it has is kept, up to the burst.
-    pub(super) fn lacks_after(&self, lacks: u64, cell: u64, full: u64) -> u128 {
+    /// with these numbers: what it has is kept as requests, up to the burst; what was
+    /// reserved beyond that as time, for those who wait were told their times.
+    pub(super) fn lacks_after(&self, lacks: u64, scale: u64, cell: u64, full: u64) -> u128 {
         let (from, to) = (u128::from(cell.max(1)), u128::from(self.cell));
-        // Rounded down what it has, and up what was reserved beyond that.
+        // Rounded down what it has, and up what was reserved.
         let has = u128::from(full.saturating_sub(lacks)) * to / from;
-        let reserved = (u128::from(lacks.saturating_sub(full)) * to).div_ceil(from);
+        let reserved = u128::from(lacks.saturating_sub(full)) * u128::from(self.scale);
+        let reserved = reserved.div_ceil(u128::from(scale.max(1)));
         let full = u128::from(self.full);
         full - has.min(full) + reserved
     }
 
     /// As words, for [`Live`](super::live::Live).
     #[must_use]
-    pub fn to_words(self) -> [u64; 4] {
-        [self.scale, self.cell, self.full, self.last]
+    pub fn to_words(self) -> [u64; 5] {
+        [self.scale, self.cell, self.full, self.last, self.since]
     }
 
     /// The quota of [`to_words`](Self::to_words).
     #[must_use]
     #[inline]
-    pub fn from_words([scale, cell, full, last]: [u64; 4]) -> Self {
+    pub fn from_words([scale, cell, full, last, since]: [u64; 5]) -> Self {
         Self {
             scale,
             cell,
             full,
             last,
+            since,
         }
     }
 

@@ -62,7 +62,7 @@ impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
         let name = setup.name.clone();
         let (core, registry) = Core::new("throttle", setup);
-        let live = Arc::new(Live::new([0; 7]));
+        let live = Arc::new(Live::new([0; 8]));
         // The policy was built, so its quota exists.
         if let Ok(quota) = policy.quota(policy.max_wait) {
             live.store(pack(quota, &policy));
@@ -98,8 +98,9 @@ impl State {
             // As above.
             if let Ok(quota) = policy.quota(slot.1) {
                 let (old, _) = in_force(&self.live);
-                let publish = || self.live.store(pack(quota, &policy));
                 let now = self.core.clock().now();
+                let quota = quota.since(now);
+                let publish = || self.live.store(pack(quota, &policy));
                 self.common.change(&old, &quota, now, publish);
             }
         }

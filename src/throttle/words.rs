@@ -7,19 +7,19 @@ use crate::kernel::live::Live;
 
 /// The quota; the rules for headers, missing keys and full tables, and the
 /// permits; the longest wait and the period in nanoseconds.
-pub(super) type Words = Live<7>;
+pub(super) type Words = Live<8>;
 
 /// Which of the words is which.
-const RULES: usize = 4;
-pub(super) const MAX_WAIT: usize = 5;
-pub(super) const PERIOD: usize = 6;
+const RULES: usize = 5;
+pub(super) const MAX_WAIT: usize = 6;
+pub(super) const PERIOD: usize = 7;
 
 /// What the policy says beside the quota, as `pack` wrote it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules(u64);
 
-pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 7] {
-    let [a, b, c, d] = quota.to_words();
+pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 8] {
+    let [a, b, c, d, e] = quota.to_words();
     let headers = match policy.headers {
         Headers::Never => 0,
         Headers::OnRefusal => 1,
@@ -29,14 +29,14 @@ pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 7] {
     let full = u64::from(policy.when_full == WhenFull::Refuse);
     let rules = headers | missing << 8 | full << 16 | u64::from(policy.permits) << 32;
     let (wait, per) = (nanos(policy.max_wait), nanos(policy.per));
-    [a, b, c, d, rules, wait, per]
+    [a, b, c, d, e, rules, wait, per]
 }
 
 /// The quota and the rules in force.
 #[inline]
 pub(super) fn in_force(words: &Words) -> (Quota, Rules) {
-    let [a, b, c, d, rules] = words.load_first();
-    (Quota::from_words([a, b, c, d]), Rules(rules))
+    let [a, b, c, d, e, rules] = words.load_first();
+    (Quota::from_words([a, b, c, d, e]), Rules(rules))
 }
 
 impl Rules {

@@ -24,6 +24,7 @@ mod d_breaker;
 mod d_keyless;
 mod d_limits;
 mod d_probes;
+mod d_races;
 mod d_updates;
 mod e_bodies;
 mod e_headers;
