@@ -186,3 +186,31 @@ fn loom_gcra_change_vs_admit() {
         assert!(!take(&gcra, &quota(700, 2)));
     });
 }
+
+/// A taker whose quota was replaced twice while it looked: a full bucket looks alike
+/// under all quotas, but its word must not, or a time in the units of one would be
+/// left in a bucket of another.
+#[test]
+fn loom_gcra_two_changes_vs_ask() {
+    // Eight units a nanosecond, and two.
+    let nanos = Duration::from_nanos;
+    let fine = move |burst| Quota::new(7, nanos(100), burst, Duration::ZERO).unwrap();
+    let coarse = move |burst| Quota::new(1, nanos(100), burst, Duration::ZERO).unwrap();
+    model(3, move || {
+        let gcra = Arc::new(Gcra::new());
+        // Full, and told so by a change: what it lacked before is long over.
+        assert!(take(&gcra, &fine(8)));
+        let later = NOW.saturating_add(NOW.saturating_since(Tick::ZERO));
+        gcra.change(&fine(8), &fine(7), later, || {});
+        let other = {
+            let gcra = Arc::clone(&gcra);
+            thread::spawn(move || gcra.ask(&fine(7), later, 1))
+        };
+        gcra.change(&fine(7), &coarse(2), later, || {});
+        gcra.change(&coarse(2), &coarse(1), later, || {});
+        let _ = other.join().unwrap();
+        let level = gcra.level(&coarse(1), later).unwrap();
+        let reset = coarse(1).reset(level, later);
+        assert!(reset <= nanos(200), "full again after {reset:?}");
+    });
+}
