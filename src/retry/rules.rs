@@ -81,6 +81,8 @@ enum Seen {
     Own,
     /// The service has taken too long.
     Late,
+    /// No connection came about in time: nothing was sent.
+    Unsent,
     /// It was not reached.
     Refused(Rejection),
 }
@@ -89,10 +91,13 @@ impl Seen {
     fn of<Err: AsRejection>(error: &Err) -> Self {
         match error.as_rejection() {
             None => Self::Own,
-            // It stands for a failure of the service.
-            Some(rejection) if rejection.kind() == RejectionKind::Injected => Self::Own,
-            Some(rejection) if rejection.reached_inner() => Self::Late,
-            Some(rejection) => Self::Refused(rejection),
+            Some(rejection) => match rejection.kind() {
+                // It stands for a failure of the service.
+                RejectionKind::Injected => Self::Own,
+                RejectionKind::ConnectTimeout => Self::Unsent,
+                _ if rejection.reached_inner() => Self::Late,
+                _ => Self::Refused(rejection),
+            },
         }
     }
 }

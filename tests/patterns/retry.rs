@@ -23,6 +23,7 @@ use crate::support::{BROKEN, Fail, call, ms, request, response, secs};
 
 mod attempts;
 mod bodies;
+mod unsent;
 
 pub(super) type Scripted = Response<ScriptBody>;
 

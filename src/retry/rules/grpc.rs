@@ -14,9 +14,9 @@ use crate::http::attempt::{PUSHBACK, Sign};
 /// Calls that end `UNAVAILABLE` (14) are tried again, and those that end with a
 /// code that you [list](Self::also). gRPC's methods tell nothing about what they
 /// do: list a code only if the service's calls may come twice when they end with
-/// it. A connection that fails counts as `UNAVAILABLE`, a timeout of a layer inside
-/// as `DEADLINE_EXCEEDED` (4), and HTTP's 429, 502, 503, 504 from a proxy as
-/// `UNAVAILABLE`, as the protocol maps them.
+/// it. A connection that fails, or takes too long to come about, counts as
+/// `UNAVAILABLE`, a timeout of a layer inside as `DEADLINE_EXCEEDED` (4), and HTTP's
+/// 429, 502, 503, 504 from a proxy as `UNAVAILABLE`, as the protocol maps them.
 ///
 /// `grpc-retry-pushback-ms` is obeyed: a time to wait, or, negative or
 /// unreadable, a *no* to all tiers. As the proposal has it, a response whose status
@@ -117,7 +117,7 @@ impl<Req, B, Err: AsRejection> Rules<Req, Response<B>, Err> for Grpc {
             again: match result {
                 Ok(response) => self.of_response(response),
                 Err(error) => match Seen::of(error) {
-                    Seen::Own => self.of_code(UNAVAILABLE, &none),
+                    Seen::Own | Seen::Unsent => self.of_code(UNAVAILABLE, &none),
                     Seen::Late => self.of_code(DEADLINE_EXCEEDED, &none),
                     Seen::Refused(rejection) => self.refusals.judge(rejection),
                 },

@@ -110,6 +110,9 @@ fn errors_are_tried_again_as_in_the_table() {
         [Yes, Yes, No]
     );
     assert_eq!(by_request(&rules, Err(&late())), [Yes, Yes, No]);
+    // Nothing was sent.
+    let unconnected = refused(RejectionKind::ConnectTimeout);
+    assert_eq!(by_request(&rules, Err(&unconnected)), [Yes; 3]);
     let injected = refused(RejectionKind::Injected);
     assert_eq!(by_request(&rules, Err(&injected)), [Yes, Yes, No]);
     for kind in [
@@ -166,6 +169,8 @@ fn grpc_tries_again_what_is_listed() {
         (No, Yes)
     );
     assert_eq!(grpc(plain, Err(&refused(RejectionKind::Open))), No);
+    let unconnected = refused(RejectionKind::ConnectTimeout);
+    assert_eq!(grpc(plain, Err(&unconnected)), Yes);
 }
 
 #[test]
@@ -210,4 +215,5 @@ fn all_that_may_pass_is_tried_again_where_all_is_idempotent() {
         (of_error(&late()), of_error(&refused(RejectionKind::Full))),
         (Yes, No)
     );
+    assert_eq!(of_error(&refused(RejectionKind::ConnectTimeout)), Yes);
 }
