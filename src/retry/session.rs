@@ -10,7 +10,7 @@ use crate::attempt::Attempt;
 use crate::backoff;
 use crate::budget::Grant;
 use crate::classify::{Cause, Outcome};
-use crate::clock::{Sleep, Tick};
+use crate::clock::Sleep;
 use crate::deadline::Deadline;
 use crate::error::AsRejection;
 use crate::event::{Conclusion, Retrying};
@@ -37,6 +37,8 @@ pub(super) struct Session<S, R, K, Y, N> {
 /// What only those have that are tried again.
 struct Retries {
     delays: backoff::Session,
+    /// Before the attempt under way.
+    pause: Duration,
     /// Of the attempt under way.
     grant: Option<Grant>,
     span: tracing::Span,
@@ -199,6 +201,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         let retries = self.retries.get_or_insert_with(|| {
             Box::new(Retries {
                 delays: policy.backoff.session(),
+                pause: Duration::ZERO,
                 grant: None,
                 span: tracing::Span::none(),
             })
@@ -221,6 +224,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         };
         if let Some(retries) = &mut self.retries {
             retries.grant = Some(grant);
+            retries.pause = delay;
         }
         state.retrying(Retrying {
             attempt: self.attempt.number(),
@@ -230,18 +234,25 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         Next::Wait(state.core.clock().sleep_from(now, due))
     }
 
-    /// A timer for the caller's deadline, if there is one; `Err` if it has
-    /// passed.
-    pub(super) fn time_left(&self) -> Result<Option<Sleep>, ()> {
-        let Some((state, deadline)) = self.guard.state().zip(Deadline::current()) else {
-            return Ok(None);
-        };
-        let clock = state.core.clock();
-        let now: Tick = clock.now();
-        match deadline.has_passed(now) {
-            true => Err(()),
-            false => Ok(Some(clock.sleep_from(now, deadline.tick()))),
+    /// Whether the caller's deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        let deadline = self.guard.state().zip(Deadline::current());
+        deadline.is_some_and(|(state, deadline)| deadline.has_passed(state.core.clock().now()))
+    }
+
+    /// How long a service that is not ready is waited for: until the caller's
+    /// deadline, and who keeps a response no longer than the pause was.
+    pub(super) fn patience(&self, keeps_response: bool) -> Option<Sleep> {
+        let pause = self.retries.as_ref().filter(|_| keeps_response);
+        let deadline = Deadline::current().map(|deadline| deadline.tick());
+        if pause.is_none() && deadline.is_none() {
+            return None;
         }
+        let clock = self.guard.state()?.core.clock();
+        let now = clock.now();
+        let bound = pause.map(|retries| now.saturating_add(retries.pause));
+        let until = bound.into_iter().chain(deadline).min()?;
+        Some(clock.sleep_from(now, until))
     }
 
     /// The next attempt is in force from now on.

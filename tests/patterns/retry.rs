@@ -24,6 +24,7 @@ use crate::support::{BROKEN, Fail, call, ms, request, response, secs};
 mod attempts;
 mod bodies;
 mod unsent;
+mod waits;
 
 pub(super) type Scripted = Response<ScriptBody>;
 
