@@ -99,6 +99,17 @@ impl Sign {
     }
 }
 
+/// Whether its head tells a failure, of HTTP or of gRPC. A gRPC call whose status
+/// comes after its messages has not failed here: it is committed.
+pub(crate) fn is_failure<T>(response: &Response<T>) -> bool {
+    let status = response.status();
+    let code = || response.headers().get("grpc-status");
+    match status.is_success() {
+        true => code().is_some_and(|code| code != "0"),
+        false => status.is_client_error() || status.is_server_error(),
+    }
+}
+
 /// Makes [`Read`].
 #[derive(Debug, Clone, Default)]
 pub struct ReadLayer {
@@ -123,7 +134,8 @@ impl<S> Layer<S> for ReadLayer {
 }
 
 /// Puts the attempt that a request's headers tell in force for the inner
-/// service, and tells the client if somebody inside said not to retry.
+/// service, and tells the client if somebody inside said not to retry. A response
+/// that is no failure is never marked.
 ///
 /// Place it outermost on a server, outside [`respond`](crate::respond()): so
 /// that answers for refusals are marked, too. It allocates nothing; a response
@@ -191,6 +203,7 @@ where
         let mut result = ready!(poll);
         if this.attempt.is_marked()
             && let Ok(response) = &mut result
+            && is_failure(response)
         {
             this.sign.write(response.headers_mut());
         }
@@ -304,7 +317,12 @@ mod tests {
     use crate::test_util::Hand;
 
     /// The client's side right around the server's.
-    fn through(wire: &Wire, attempt: &mut Attempt, marks: bool) -> (u32, HeaderMap, HeaderMap) {
+    fn through(
+        wire: &Wire,
+        attempt: &mut Attempt,
+        marks: bool,
+        answer: (u16, &'static str),
+    ) -> (u32, HeaderMap, HeaderMap) {
         let (sent, seen) = (cell(), cell());
         let service = tower::service_fn({
             let (sent, seen) = (sent.clone(), seen.clone());
@@ -316,7 +334,9 @@ mod tests {
                     if marks {
                         mark();
                     }
-                    Ok::<_, ()>(Response::new(()))
+                    let response = Response::builder().status(answer.0);
+                    let response = response.header("grpc-status", answer.1);
+                    Ok::<_, ()>(response.body(()).unwrap())
                 }
             }
         });
@@ -326,11 +346,9 @@ mod tests {
         let Poll::Ready(Ok(response)) = attempt.scope(|| hand.poll()) else {
             panic!("it does not wait");
         };
-        (
-            seen.take().unwrap().number(),
-            sent.take().unwrap(),
-            response.into_parts().0.headers,
-        )
+        let mut headers = response.into_parts().0.headers;
+        headers.remove("grpc-status");
+        (seen.take().unwrap().number(), sent.take().unwrap(), headers)
     }
 
     fn cell<T>() -> std::rc::Rc<std::cell::Cell<Option<T>>> {
@@ -358,11 +376,15 @@ mod tests {
         ];
         for (wire, request, number, response, sign) in wires {
             let mut first = Attempt::first();
-            let (seen, sent, answered) = through(&wire, &mut first, false);
+            let (seen, sent, answered) = through(&wire, &mut first, false, (503, "0"));
             assert!(seen == 1 && sent.is_empty() && answered.is_empty());
             assert!(!first.is_marked());
             let mut second = first.next();
-            let (seen, sent, answered) = through(&wire, &mut second, true);
+            let (_, _, answered) = through(&wire, &mut second, true, (200, "0"));
+            assert!(answered.is_empty() && !second.is_marked());
+            let (_, _, answered) = through(&wire, &mut second.next(), true, (200, "14"));
+            assert_eq!(answered.get(response).unwrap(), sign);
+            let (seen, sent, answered) = through(&wire, &mut second, true, (503, "0"));
             assert_eq!(seen, 2);
             assert_eq!(sent.get(request).unwrap(), number);
             assert_eq!(answered.get(response).unwrap(), sign);

@@ -132,7 +132,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             Some(grant) => grant.ended(outcome),
         }
         if again == Again::No {
-            if self.attempt.number() > 1 {
+            if !self.attempt.is_plain() {
                 self.over();
             }
             return Next::Pass;
@@ -143,10 +143,21 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     /// The last attempt ended in what is not tried again.
     #[cold]
     fn over(&self) {
+        if self.attempt.number() == 1 {
+            return self.pass_on();
+        }
         self.conclude(match self.outcome {
             Outcome::Success => Conclusion::Succeeded,
             _ => Conclusion::Final,
         });
+    }
+
+    /// What was marked inside is, if it has not succeeded, to those outside, too:
+    /// their rules may be others.
+    fn pass_on(&self) {
+        if self.attempt.is_marked() && self.outcome != Outcome::Success {
+            crate::attempt::mark();
+        }
     }
 
     pub(super) fn conclude(&self, conclusion: Conclusion) {
@@ -158,6 +169,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         if let Conclusion::Exhausted | Conclusion::Budget | Conclusion::Unwanted = conclusion {
             crate::attempt::mark();
         }
+        self.pass_on();
     }
 
     /// Decides whether to make another attempt.
@@ -172,6 +184,10 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         let policy = state.policy();
         if state.core.order() == Override::Bypass {
             state.bypassed();
+            match again {
+                Again::Never => crate::attempt::mark(),
+                _ => self.pass_on(),
+            }
             return Next::Pass;
         }
         let wait = match again {

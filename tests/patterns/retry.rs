@@ -25,6 +25,7 @@ mod attempts;
 mod bodies;
 mod unsent;
 mod waits;
+mod words;
 
 pub(super) type Scripted = Response<ScriptBody>;
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use super::{Again, Judged, Refusals, Rules, Seen};
 use crate::classify::{self, Classify};
 use crate::error::{AsRejection, RejectionKind};
-use crate::http::attempt::{PUSHBACK, Sign};
+use crate::http::attempt::{PUSHBACK, Sign, is_failure};
 
 /// The rules of gRPC (proposal A6, "gRPC Retry Design").
 ///
@@ -19,7 +19,7 @@ use crate::http::attempt::{PUSHBACK, Sign};
 /// 429, 502, 503, 504 from a proxy as `UNAVAILABLE`, as the protocol maps them.
 ///
 /// `grpc-retry-pushback-ms` is obeyed: a time to wait, or, negative or
-/// unreadable, a *no* to all tiers. As the proposal has it, a response whose status
+/// unreadable, a *no* to all tiers, whatever the status is. As the proposal has it, a response whose status
 /// is not in its head is committed: it is never tried again, whatever its
 /// trailers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +70,6 @@ impl Grpc {
     }
 
     fn of_code(&self, code: i32, headers: &HeaderMap) -> Again {
-        if Sign::Pushback.is_in(headers) {
-            return Again::Never;
-        }
         match self.codes & Self::bit(code) {
             0 => Again::No,
             _ => pushback(headers).map_or(Again::Yes, Again::After),
@@ -81,14 +78,20 @@ impl Grpc {
 
     fn of_response<B>(&self, response: &Response<B>) -> Again {
         let headers = response.headers();
+        if !is_failure(response) {
+            return Again::No;
+        }
+        if Sign::Pushback.is_in(headers) {
+            return Again::Never;
+        }
         match response.status() {
-            StatusCode::OK => match headers.get("grpc-status").map(|code| code.to_str()) {
-                Some(Ok("0")) | None => Again::No,
-                Some(code) => {
-                    let code = code.ok().and_then(|code| code.parse().ok());
-                    self.of_code(code.unwrap_or(0), headers)
-                }
-            },
+            StatusCode::OK => {
+                let code = headers
+                    .get("grpc-status")
+                    .and_then(|code| code.to_str().ok());
+                let code = code.and_then(|code| code.parse().ok());
+                self.of_code(code.unwrap_or(0), headers)
+            }
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE

@@ -187,6 +187,10 @@ fn grpc_obeys_what_the_server_pushes_back() {
         assert_eq!(pushed("8", no), Never);
     }
     assert_eq!(pushed("0", "-1"), No);
+    let pushed = |status| response(status, &[("grpc-retry-pushback-ms", "-1")]);
+    for (status, again) in [(200, No), (500, Never), (404, Never), (503, Never)] {
+        assert_eq!(grpc(Grpc::new(), Ok(&pushed(status))), again, "{status}");
+    }
 }
 
 #[test]
