@@ -100,10 +100,11 @@
 //!
 //! # Cancel safety
 //! The future may be dropped at any poll: an attempt under way is dropped, a pause
-//! or a wait for readiness ends, and their place in the budget is free. An attempt is
-//! gone before the pause after it begins; its response is kept until the next one
-//! begins, and its body with it, to be returned if there will be none. On HTTP/1 that
-//! holds its connection for so long, under a bulkhead until the body's end its place.
+//! or a wait for readiness ends, and what the [budget](crate::budget) granted for an
+//! attempt that has not begun goes back. An attempt is gone before the pause after
+//! it begins; its response is kept until the next one begins, and its body with it,
+//! to be returned if there will be none. On HTTP/1 that holds its connection for so
+//! long, under a bulkhead until the body's end its place.
 //!
 //! # Sharing
 //! The policy, the counts and the budget belong to the layer: all services that it

@@ -28,8 +28,19 @@ pub enum Again {
     Never,
     /// Yes, after the policy's delay.
     Yes,
-    /// Yes, but not before this time has passed.
+    /// Yes, but not before this time has passed, and then the policy's delay. Zero
+    /// is at once, without the policy's delay: many who come back so come together.
     After(Duration),
+}
+
+impl Again {
+    /// Yes, after this time if it was named. Zero is no wish for haste: it names
+    /// nothing.
+    fn later(after: Option<Duration>) -> Self {
+        after
+            .filter(|after| !after.is_zero())
+            .map_or(Self::Yes, Self::After)
+    }
 }
 
 /// How an attempt ended, and whether to try again.
@@ -70,7 +81,7 @@ impl Refusals {
     fn judge(self, rejection: Rejection) -> Again {
         match self.0 & 1 << (rejection.kind() as u32) {
             0 => Again::No,
-            _ => rejection.retry_after().map_or(Again::Yes, Again::After),
+            _ => Again::later(rejection.retry_after()),
         }
     }
 }
@@ -165,12 +176,8 @@ where
 
 fn of_failure(failure: Failure) -> Again {
     match failure {
-        Failure::Transient | Failure::Timeout | Failure::Overload { retry_after: None } => {
-            Again::Yes
-        }
-        Failure::Overload {
-            retry_after: Some(wait),
-        } => Again::After(wait),
+        Failure::Transient | Failure::Timeout => Again::Yes,
+        Failure::Overload { retry_after } => Again::later(retry_after),
         Failure::Permanent | Failure::Panic => Again::No,
     }
 }

@@ -190,10 +190,6 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             }
             return Next::Pass;
         }
-        let wait = match again {
-            Again::After(wait) => wait,
-            _ => Duration::ZERO,
-        };
         let possible = self.another.as_ref().is_some_and(|((_, replay), kept)| {
             let possible = || replay.is_possible(kept);
             state.core.contain("replay", possible).unwrap_or(false)
@@ -224,9 +220,10 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         });
         // The last one's place is free for the next.
         retries.grant = None;
-        let delay = match wait {
-            Duration::ZERO => retries.delays.next_delay(),
-            wait => retries.delays.next_delay_after(wait),
+        let delay = match again {
+            Again::After(Duration::ZERO) => Duration::ZERO,
+            Again::After(wait) => retries.delays.next_delay_after(wait),
+            _ => retries.delays.next_delay(),
         };
         let now = state.core.clock().now();
         let due = now.saturating_add(delay);
@@ -239,7 +236,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             return Next::Pass;
         };
         if let Some(retries) = &mut self.retries {
-            retries.grant = Some(grant);
+            retries.grant = Some(grant.waiting());
             retries.pause = delay;
         }
         state.retrying(Retrying {
@@ -287,6 +284,9 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         S: Service<Req>,
     {
         self.made = self.attempt.number();
+        if let Some(grant) = self.retries.as_mut().and_then(|r| r.grant.as_mut()) {
+            grant.begin();
+        }
         self.run_another(|service| service.call(request))
     }
 

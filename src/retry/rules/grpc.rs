@@ -18,7 +18,7 @@ use crate::http::attempt::{PUSHBACK, Sign, is_failure};
 /// `UNAVAILABLE`, a timeout of a layer inside as `DEADLINE_EXCEEDED` (4), and HTTP's
 /// 429, 502, 503, 504 from a proxy as `UNAVAILABLE`, as the protocol maps them.
 ///
-/// `grpc-retry-pushback-ms` is obeyed: a time to wait, or, negative or
+/// `grpc-retry-pushback-ms` is obeyed: a time to wait, zero for at once, or, negative or
 /// unreadable, a *no* to all tiers, whatever the status is. As the proposal has it, a response whose status
 /// is not in its head is committed: it is never tried again, whatever its
 /// trailers say.

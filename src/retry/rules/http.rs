@@ -111,7 +111,7 @@ impl<U> Http<U> {
     fn of_response<B>(&self, seen: SeenRequest, response: &Response<B>) -> Again {
         let headers = response.headers();
         let after = || retry_after(headers);
-        let later = || after().map_or(Again::Yes, Again::After);
+        let later = || Again::later(after());
         let status = response.status();
         let again = match status {
             StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => later(),
@@ -119,7 +119,9 @@ impl<U> Http<U> {
                 later()
             }
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT if seen.repeatable => later(),
-            StatusCode::CONFLICT if seen.keyed => after().map_or(Again::No, Again::After),
+            StatusCode::CONFLICT if seen.keyed => {
+                after().map_or(Again::No, |after| Again::later(Some(after)))
+            }
             _ if seen.repeatable && self.also.0 & Statuses::bit(status) != 0 => later(),
             _ => Again::No,
         };

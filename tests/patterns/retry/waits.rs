@@ -7,13 +7,14 @@ use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceBuilder};
+use tower_keep::budget::{self, Budget};
 use tower_keep::bulkhead::{self, BulkheadLayer};
 use tower_keep::deadline::Deadline;
 use tower_keep::event::Conclusion;
-use tower_keep::retry::{Http, Idempotent, RetryLayer};
+use tower_keep::retry::{Grpc, Http, Idempotent, RetryLayer};
 use tower_keep::test_util::{Call, Hand, ManualClock, Script, finish_on};
 use tower_keep::timeout::{self, TimeoutLayer};
-use tower_keep::{Error, Setup};
+use tower_keep::{Error, Ratio, Setup};
 
 use super::{hear, steady, without_end};
 use crate::support::{BROKEN, Fail, call, data, ms, request, response, secs};
@@ -125,4 +126,79 @@ fn who_keeps_an_error_waits_as_long_as_it_takes() {
     inner.shut.store(false, SeqCst);
     assert!(hand.poll().is_pending());
     assert_eq!(inner.calls.load(SeqCst), 2);
+}
+
+#[test]
+fn what_was_granted_for_a_retry_that_never_begins_goes_back() {
+    let ratio = budget::Policy::builder().ratio(1, 1).floor(0).burst(2);
+    let in_flight = budget::Policy::in_flight(Ratio::percent(100), 0);
+    for policy in [
+        ratio.build().unwrap(),
+        budget::Policy::aws(),
+        in_flight.clone().unwrap(),
+    ] {
+        let time = ManualClock::new();
+        let setup = Setup::new().with_clock(time.clock());
+        let budget = Budget::with(policy, setup.clone());
+        let layer = RetryLayer::with_budget(steady(), Idempotent::new(), budget.clone(), setup);
+        let balance = || budget.snapshot().balance;
+        let inner = Gated::default();
+        let begin = || {
+            let mut hand = Hand::new(layer.layer(inner.clone()).call(request("a")));
+            assert!(hand.poll().is_pending());
+            hand
+        };
+        // Two requests, whose ratio is saved.
+        drop((begin(), begin()));
+        let whole = balance();
+        for _ in 0..10 {
+            let mut hand = begin();
+            let granted = balance();
+            inner.shut.store(true, SeqCst);
+            time.advance(ms(100));
+            assert!(hand.poll().is_pending());
+            assert_eq!(balance(), granted, "not before it is known");
+            drop(hand);
+            inner.shut.store(false, SeqCst);
+            assert_eq!(balance(), whole, "{policy:?}");
+        }
+        assert_eq!(budget.snapshot().granted, 12);
+        // Those that begin are paid for.
+        let mut hand = begin();
+        time.advance(ms(100));
+        assert!(hand.poll().is_pending());
+        let calls = inner.calls.load(SeqCst);
+        assert_eq!(calls, 12 + 2);
+        drop(hand);
+        // A place is free when its attempt is over; a price is not.
+        let by_places = in_flight == Ok(policy);
+        assert_eq!(balance() == whole, by_places, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_pushback_of_zero_is_at_once() {
+    for (pushback, pause) in [("0", ms(0)), ("1", ms(101))] {
+        let time = ManualClock::new();
+        let setup = Setup::new().with_clock(time.clock());
+        let clock = time.clock();
+        let begun = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let into = Arc::clone(&begun);
+        let inner = tower::service_fn(move |_: Request<()>| {
+            into.lock().push(clock.now());
+            let response = Response::builder().header("grpc-status", "14");
+            let response = response.header("grpc-retry-pushback-ms", pushback);
+            std::future::ready(Ok::<_, Fail>(response.body(()).unwrap()))
+        });
+        let budget = without_end(setup.clone());
+        let layer = RetryLayer::with_budget(steady(), Grpc::new(), budget, setup);
+        let mut service = layer.layer(inner);
+        let end = finish_on(&time, call(&mut service, request("a")));
+        assert!(end.unwrap().is_ok());
+        let begun = begun.lock();
+        assert_eq!(begun.len(), 4);
+        for two in begun.windows(2) {
+            assert_eq!(two[1].saturating_since(two[0]), pause);
+        }
+    }
 }
