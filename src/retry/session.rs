@@ -257,7 +257,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     /// deadline, and who keeps a response no longer than the pause was.
     pub(super) fn patience(&self, keeps_response: bool) -> Option<Sleep> {
         let pause = self.retries.as_ref().filter(|_| keeps_response);
-        let deadline = Deadline::current().map(|deadline| deadline.tick());
+        let deadline = Deadline::current().map(Deadline::tick);
         if pause.is_none() && deadline.is_none() {
             return None;
         }

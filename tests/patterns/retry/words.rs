@@ -73,7 +73,7 @@ fn a_pushback_passes_a_gateway_whatever_the_status_is() {
         let response = end.unwrap().unwrap();
         let sign = response.headers().get("x-should-retry");
         assert_eq!(
-            sign.map(|sign| sign.as_bytes()),
+            sign.map(http::HeaderValue::as_bytes),
             marks.then_some(&b"false"[..])
         );
     }
