@@ -14,8 +14,9 @@
 //!
 //! So the mark needs no room in a response or in an error, a
 //! [`Rejection`](crate::Rejection) or any other: within a process it flows back
-//! through the scope, whatever the types are. A mark says nothing about a call
-//! that succeeds. `tokio::spawn` leaves the scope: [`carry`] takes the number
+//! through the scope, whatever the types are, and each tier that does not succeed
+//! passes it on, also one that would not have tried again. A mark says nothing
+//! about a call that succeeds. `tokio::spawn` leaves the scope: [`carry`] takes the number
 //! along, and nothing comes back from there.
 //!
 //! Between processes, with the feature `http`, [`WriteLayer`] on a client and
@@ -217,6 +218,12 @@ impl Attempt {
         self.head.0 & MARK != 0
     }
 
+    /// The first one, and without a mark, as nearly all are.
+    #[cfg(feature = "retry")]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.head.0 & (NUMBER | MARK) == 1
+    }
+
     fn note(&mut self, endpoint: EndpointId) {
         if self.has_tried(endpoint) {
             return;
@@ -285,7 +292,8 @@ pub fn mark() {
 
 /// A future that keeps the attempt in force here, for `tokio::spawn` and for
 /// whatever else polls it elsewhere. Nothing that is noted or marked there comes
-/// back.
+/// back; polled where an attempt is in force, what it notes does, and a mark does
+/// not.
 pub fn carry<F>(future: F) -> Scoped<F> {
     let attempt = CURRENT.try_with(Current::get).unwrap_or(NONE);
     Scoped { future, attempt }

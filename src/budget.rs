@@ -21,6 +21,10 @@
 //! call late although nobody retries: what ends that is a service that drops
 //! what nobody waits for (its deadline, a short queue).
 //!
+//! A retry asks before its pause. If it never begins, because the caller has gone,
+//! the service is not ready or the deadline comes, what it was granted goes back,
+//! but for what the `floor` gave: that is a rate, and the time has passed.
+//!
 //! # Cost
 //! A request: a store or two into counters of its own thread; no clock reading,
 //! no lock. A budget by tokens: one load, and a write while tokens are missing.
@@ -83,7 +87,7 @@ pooled!(State);
 pub struct Snapshot {
     /// Further attempts that would be granted now, one after the other.
     pub balance: u64,
-    /// Further attempts that were granted.
+    /// Further attempts that were granted, those among them that never began.
     pub granted: u64,
     /// Those that were not.
     pub refused: u64,
@@ -207,6 +211,7 @@ impl Budget {
         Some(Grant {
             state: self.state.clone(),
             taken: taken?,
+            waits: false,
         })
     }
 }
@@ -227,12 +232,16 @@ impl fmt::Debug for Budget {
 pub(crate) struct Grant {
     state: Shared<State>,
     taken: Taken,
+    /// The attempt has not begun: what was taken goes back unless it does.
+    waits: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Taken {
     /// Nothing is to be given back.
     Free,
+    /// Of what requests have paid in.
+    Share,
     /// Thousandths of tokens, which a success may bring back.
     Tokens(u64),
     /// A place among the attempts under way.
@@ -240,11 +249,24 @@ enum Taken {
 }
 
 impl Grant {
+    /// The attempt is still to begin.
+    #[cfg(feature = "retry")]
+    pub(crate) fn waiting(mut self) -> Self {
+        self.waits = true;
+        self
+    }
+
+    /// It begins.
+    #[cfg(feature = "retry")]
+    pub(crate) fn begin(&mut self) {
+        self.waits = false;
+    }
+
     /// The attempt ended.
     pub(crate) fn ended(&self, outcome: Outcome) {
         let price = match self.taken {
             Taken::Tokens(price) => price,
-            Taken::Free | Taken::Place => 0,
+            Taken::Free | Taken::Share | Taken::Place => 0,
         };
         self.state.ended(outcome, price);
     }
@@ -252,9 +274,15 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let (Taken::Place, Balance::InFlight { flight, .. }) = (self.taken, &self.state.balance)
-        {
-            flight.give_back();
+        match (self.taken, &self.state.balance) {
+            (Taken::Place, Balance::InFlight { flight, .. }) => flight.give_back(),
+            (Taken::Share, Balance::Ratio { share, terms, .. }) if self.waits => {
+                share.give_back(*terms);
+            }
+            (Taken::Tokens(price), Balance::Tokens(tokens, _)) if self.waits => {
+                tokens.bring(price);
+            }
+            _ => {}
         }
     }
 }
@@ -285,8 +313,10 @@ impl State {
                     let decision = floor.admit(quota, self.core.clock().now(), 1, Duration::ZERO);
                     matches!(decision, Decision::Admit(_))
                 };
-                let taken = share.take(*terms) || floor.as_ref().is_some_and(one);
-                (taken, Taken::Free)
+                match share.take(*terms) {
+                    true => (true, Taken::Share),
+                    false => (floor.as_ref().is_some_and(one), Taken::Free),
+                }
             }
             Balance::Tokens(tokens, costs) => {
                 let price = costs.of(cause);

@@ -70,3 +70,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_carried_future_notes_comes_back_where_it_is_polled_in_an_attempt() {
+    let mut outer = Attempt::first();
+    let work = || {
+        carry(std::future::poll_fn(|_| {
+            note(EndpointId::new(4));
+            mark();
+            Poll::Ready(())
+        }))
+    };
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut carried = outer.scope(work);
+    assert!(Pin::new(&mut carried).poll(&mut cx).is_ready());
+    assert!(carried.attempt().is_marked() && outer.tried().is_empty());
+    outer.scope(|| {
+        let _ = Pin::new(&mut work()).poll(&mut cx);
+    });
+    assert!(outer.has_tried(EndpointId::new(4)) && !outer.is_marked());
+}

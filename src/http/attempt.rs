@@ -1,5 +1,8 @@
 //! Attempts on the wire.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -99,6 +102,17 @@ impl Sign {
     }
 }
 
+/// Whether its head tells a failure, of HTTP or of gRPC. A gRPC call whose status
+/// comes after its messages has not failed here: it is committed.
+pub(crate) fn is_failure<T>(response: &Response<T>) -> bool {
+    let status = response.status();
+    let code = || response.headers().get("grpc-status");
+    match status.is_success() {
+        true => code().is_some_and(|code| code != "0"),
+        false => status.is_client_error() || status.is_server_error(),
+    }
+}
+
 /// Makes [`Read`].
 #[derive(Debug, Clone, Default)]
 pub struct ReadLayer {
@@ -123,7 +137,8 @@ impl<S> Layer<S> for ReadLayer {
 }
 
 /// Puts the attempt that a request's headers tell in force for the inner
-/// service, and tells the client if somebody inside said not to retry.
+/// service, and tells the client if somebody inside said not to retry. A response
+/// that is no failure is never marked.
 ///
 /// Place it outermost on a server, outside [`respond`](crate::respond()): so
 /// that answers for refusals are marked, too. It allocates nothing; a response
@@ -191,6 +206,7 @@ where
         let mut result = ready!(poll);
         if this.attempt.is_marked()
             && let Ok(response) = &mut result
+            && is_failure(response)
         {
             this.sign.write(response.headers_mut());
         }
@@ -295,104 +311,5 @@ where
             mark();
         }
         Poll::Ready(result)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_util::Hand;
-
-    /// The client's side right around the server's.
-    fn through(wire: &Wire, attempt: &mut Attempt, marks: bool) -> (u32, HeaderMap, HeaderMap) {
-        let (sent, seen) = (cell(), cell());
-        let service = tower::service_fn({
-            let (sent, seen) = (sent.clone(), seen.clone());
-            move |request: Request<()>| {
-                sent.set(Some(request.headers().clone()));
-                let seen = seen.clone();
-                async move {
-                    seen.set(Attempt::current());
-                    if marks {
-                        mark();
-                    }
-                    Ok::<_, ()>(Response::new(()))
-                }
-            }
-        });
-        let server = ReadLayer::new(wire.clone()).layer(service);
-        let mut client = WriteLayer::new(wire.clone()).layer(server);
-        let mut hand = attempt.scope(|| Hand::new(client.call(Request::new(()))));
-        let Poll::Ready(Ok(response)) = attempt.scope(|| hand.poll()) else {
-            panic!("it does not wait");
-        };
-        (
-            seen.take().unwrap().number(),
-            sent.take().unwrap(),
-            response.into_parts().0.headers,
-        )
-    }
-
-    fn cell<T>() -> std::rc::Rc<std::cell::Cell<Option<T>>> {
-        std::rc::Rc::default()
-    }
-
-    #[test]
-    fn number_and_mark_travel_there_and_back() {
-        let wires = [
-            (Wire::Http, "x-attempt", "2", "x-should-retry", "false"),
-            (
-                Wire::Named(HeaderName::from_static("x-try")),
-                "x-try",
-                "2",
-                "x-should-retry",
-                "false",
-            ),
-            (
-                Wire::Grpc,
-                "grpc-previous-rpc-attempts",
-                "1",
-                "grpc-retry-pushback-ms",
-                "-1",
-            ),
-        ];
-        for (wire, request, number, response, sign) in wires {
-            let mut first = Attempt::first();
-            let (seen, sent, answered) = through(&wire, &mut first, false);
-            assert!(seen == 1 && sent.is_empty() && answered.is_empty());
-            assert!(!first.is_marked());
-            let mut second = first.next();
-            let (seen, sent, answered) = through(&wire, &mut second, true);
-            assert_eq!(seen, 2);
-            assert_eq!(sent.get(request).unwrap(), number);
-            assert_eq!(answered.get(response).unwrap(), sign);
-            assert!(second.is_marked());
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_the_first_attempt() {
-        for value in ["", "-1", "+2", "1e3", "99999999999", "two"] {
-            let mut headers = HeaderMap::new();
-            headers.insert(&NUMBER, value.parse().unwrap());
-            assert_eq!(Wire::Http.read(&headers), Attempt::first(), "{value:?}");
-        }
-    }
-
-    #[test]
-    fn a_pushback_that_is_no_time_is_a_no() {
-        let sign = |values: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(&PUSHBACK, value.parse().unwrap());
-            }
-            Sign::Pushback.is_in(&headers)
-        };
-        for yes in [&["-1"][..], &["soon"], &[""], &["1e30"], &["5", "-5"]] {
-            assert!(sign(yes), "{yes:?}");
-        }
-        for no in [&[][..], &["0"], &["250"], &["1", "2"]] {
-            assert!(!sign(no), "{no:?}");
-        }
     }
 }

@@ -176,38 +176,48 @@ where
 {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Read<B::Error> {
         let shared = Arc::clone(&self.shared);
-        let mut source = shared.source.lock();
-        if let Some(refused) = self.refused(&source) {
-            return Poll::Ready(Some(Err(refused)));
-        }
-        if source.sole.is_none() && !source.kept {
-            let alone = shared.readers.lock().is_alone(self.id, source.floor);
-            if alone {
-                source.leave_to(self.id, self.position);
+        // Foreign code, dropped when no lock is held: so before the guards.
+        let (mut other, mut body) = (None, None);
+        let mut source = loop {
+            let mut source = shared.source.lock();
+            if let Some(refused) = self.refused(&source) {
+                return Poll::Ready(Some(Err(refused)));
             }
-        }
-        if let Some(frame) = self.copied(&mut source) {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        match source.state {
-            State::Open => {}
-            State::Ended => return Poll::Ready(None),
-            State::Polled | State::Failed => {
-                return Poll::Ready(Some(Err(ReplayError::Broken)));
+            if source.sole.is_none() && !source.kept {
+                let alone = shared.readers.lock().is_alone(self.id, source.floor);
+                if alone {
+                    source.leave_to(self.id, self.position);
+                }
             }
-        }
-        // Before the source is asked: its answer may come at once.
-        shared.readers.lock().wait(self.id, cx.waker());
+            if let Some(frame) = self.copied(&mut source) {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match source.state {
+                State::Open => {}
+                State::Ended => return Poll::Ready(None),
+                State::Polled | State::Failed => {
+                    return Poll::Ready(Some(Err(ReplayError::Broken)));
+                }
+            }
+            // Before the source is asked: its answer may come at once.
+            let waits = shared.readers.lock().wait(self.id, cx.waker(), &mut other);
+            if waits {
+                break source;
+            }
+            drop(source);
+            other = Some(cx.waker().clone());
+        };
         let waker = Waker::from(Arc::clone(&shared));
         let poll = source.poll(&mut Context::from_waker(&waker));
         if poll.is_pending() {
             return Poll::Pending;
         }
-        let read = self.drawn(&mut source, poll);
+        let read = self.drawn(&mut source, poll, &mut body);
         if let Some(reader) = shared.readers.lock().find(self.id) {
             reader.waits = false;
         }
         drop(source);
+        drop(body);
         shared.wake_all();
         read
     }
@@ -238,8 +248,14 @@ where
         Some(frame.into_frame())
     }
 
-    /// What the source has given, for this reader and for the copy.
-    fn drawn(&mut self, source: &mut MutexGuard<'_, Source<B>>, poll: Drawn<B>) -> Read<B::Error> {
+    /// What the source has given, for this reader and for the copy. Of a body that
+    /// has ended, `gone` is left.
+    fn drawn(
+        &mut self,
+        source: &mut MutexGuard<'_, Source<B>>,
+        poll: Drawn<B>,
+        gone: &mut Option<B>,
+    ) -> Read<B::Error> {
         let frame = match poll {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => frame.map_data(into_bytes),
@@ -248,7 +264,7 @@ where
                     None => State::Ended,
                     Some(_) => State::Failed,
                 };
-                source.body = None;
+                *gone = source.body.take();
                 return Poll::Ready(end.map(|end| match end {
                     Ok(frame) => Ok(frame.map_data(into_bytes)),
                     Err(error) => Err(ReplayError::Inner(error)),

@@ -70,6 +70,11 @@ impl Share {
             .is_ok()
     }
 
+    /// Puts back what was taken for an attempt that was not made.
+    pub fn give_back(&self, terms: Terms) {
+        self.spent.fetch_sub(terms.cost, Ordering::AcqRel);
+    }
+
     /// What is saved, in units.
     #[must_use]
     pub fn balance(&self, terms: Terms) -> u64 {

@@ -39,7 +39,7 @@ pin_project! {
         Calling { #[pin] gate: Gate<F, E> },
         // Both keep what the caller gets if there is no other attempt.
         Waiting { sleep: Sleep, last: Option<Result<T, E>> },
-        Readying { deadline: Option<Sleep>, last: Option<Result<T, E>> },
+        Readying { until: Option<Sleep>, last: Option<Result<T, E>> },
     }
 }
 
@@ -130,29 +130,33 @@ where
                     break 'conclusion Conclusion::NoRuntime;
                 }
                 let last = last.take();
-                let Ok(deadline) = session.time_left() else {
-                    this.stage.set(Stage::Readying {
-                        deadline: None,
-                        last,
-                    });
+                this.stage.set(Stage::Readying { until: None, last });
+                if session.is_late() {
                     break 'conclusion Conclusion::Deadline;
-                };
+                }
                 session.begin();
-                this.stage.set(Stage::Readying { deadline, last });
             }
-            let StageProj::Readying { deadline, .. } = this.stage.as_mut().project() else {
+            let StageProj::Readying { until, last } = this.stage.as_mut().project() else {
                 return Poll::Pending;
             };
             match session.run_another(|service| service.poll_ready(cx)) {
                 None => return Poll::Pending,
+                // Nobody knows when the task was polled last.
+                Some(Poll::Ready(Ok(()))) if session.is_late() => {
+                    break 'conclusion Conclusion::Deadline;
+                }
                 Some(Poll::Ready(Ok(()))) => {}
                 Some(Poll::Ready(Err(_))) => break 'conclusion Conclusion::NotReady,
                 Some(Poll::Pending) => {
-                    let Some(deadline) = deadline else {
+                    if until.is_none() {
+                        *until = session.patience(matches!(last, Some(Ok(_))));
+                    }
+                    let Some(until) = until else {
                         return Poll::Pending;
                     };
-                    break 'conclusion match ready!(Pin::new(deadline).poll(cx)) {
-                        Ok(()) => Conclusion::Deadline,
+                    break 'conclusion match ready!(Pin::new(until).poll(cx)) {
+                        Ok(()) if session.is_late() => Conclusion::Deadline,
+                        Ok(()) => Conclusion::NotReady,
                         Err(_) => Conclusion::NoRuntime,
                     };
                 }
@@ -162,7 +166,7 @@ where
             };
             // The last response is gone before the next attempt begins.
             this.stage.set(Stage::Readying {
-                deadline: None,
+                until: None,
                 last: None,
             });
             let Some(future) = session.call(request) else {

@@ -93,14 +93,18 @@
 //! readiness anew: so a balancer picks anew, and knows from the
 //! [`Attempt`](crate::attempt::Attempt) where the request has been. If it fails or
 //! does not get ready before the deadline, the caller gets the outcome that there
-//! was.
+//! was. Where that is a response, its body may hold the very place that the service
+//! waits for (a bulkhead, a connection): then readiness is waited for no longer than
+//! the pause before it took, and the response is returned. An error holds nothing,
+//! and the wait ends with the deadline only.
 //!
 //! # Cancel safety
 //! The future may be dropped at any poll: an attempt under way is dropped, a pause
-//! or a wait for readiness ends, and their place in the budget is free. An attempt is
-//! gone before the pause after it begins; its response is kept until the next one
-//! begins, and its body with it, to be returned if there will be none. On HTTP/1 that
-//! holds its connection for so long.
+//! or a wait for readiness ends, and what the [budget](crate::budget) granted for an
+//! attempt that has not begun goes back. An attempt is gone before the pause after
+//! it begins; its response is kept until the next one begins, and its body with it,
+//! to be returned if there will be none. On HTTP/1 that holds its connection for so
+//! long, under a bulkhead until the body's end its place.
 //!
 //! # Sharing
 //! The policy, the counts and the budget belong to the layer: all services that it
@@ -125,7 +129,7 @@
 //! headers allocate; a body is kept as
 //! [`ReplayBody`](crate::replay) says. Where the policy allows one attempt only,
 //! nothing is cloned. A retry takes an allocation, a lock for the policy, a clock
-//! reading and a timer.
+//! reading, three under a deadline, and a timer.
 //!
 //! # Events
 //! `Retrying` with the attempt, the delay and the reason; `Concluded` for requests

@@ -28,8 +28,19 @@ pub enum Again {
     Never,
     /// Yes, after the policy's delay.
     Yes,
-    /// Yes, but not before this time has passed.
+    /// Yes, but not before this time has passed, and then the policy's delay. Zero
+    /// is at once, without the policy's delay: many who come back so come together.
     After(Duration),
+}
+
+impl Again {
+    /// Yes, after this time if it was named. Zero is no wish for haste: it names
+    /// nothing.
+    fn later(after: Option<Duration>) -> Self {
+        after
+            .filter(|after| !after.is_zero())
+            .map_or(Self::Yes, Self::After)
+    }
 }
 
 /// How an attempt ended, and whether to try again.
@@ -70,7 +81,7 @@ impl Refusals {
     fn judge(self, rejection: Rejection) -> Again {
         match self.0 & 1 << (rejection.kind() as u32) {
             0 => Again::No,
-            _ => rejection.retry_after().map_or(Again::Yes, Again::After),
+            _ => Again::later(rejection.retry_after()),
         }
     }
 }
@@ -81,6 +92,8 @@ enum Seen {
     Own,
     /// The service has taken too long.
     Late,
+    /// No connection came about in time: nothing was sent.
+    Unsent,
     /// It was not reached.
     Refused(Rejection),
 }
@@ -89,10 +102,13 @@ impl Seen {
     fn of<Err: AsRejection>(error: &Err) -> Self {
         match error.as_rejection() {
             None => Self::Own,
-            // It stands for a failure of the service.
-            Some(rejection) if rejection.kind() == RejectionKind::Injected => Self::Own,
-            Some(rejection) if rejection.reached_inner() => Self::Late,
-            Some(rejection) => Self::Refused(rejection),
+            Some(rejection) => match rejection.kind() {
+                // It stands for a failure of the service.
+                RejectionKind::Injected => Self::Own,
+                RejectionKind::ConnectTimeout => Self::Unsent,
+                _ if rejection.reached_inner() => Self::Late,
+                _ => Self::Refused(rejection),
+            },
         }
     }
 }
@@ -160,12 +176,8 @@ where
 
 fn of_failure(failure: Failure) -> Again {
     match failure {
-        Failure::Transient | Failure::Timeout | Failure::Overload { retry_after: None } => {
-            Again::Yes
-        }
-        Failure::Overload {
-            retry_after: Some(wait),
-        } => Again::After(wait),
+        Failure::Transient | Failure::Timeout => Again::Yes,
+        Failure::Overload { retry_after } => Again::later(retry_after),
         Failure::Permanent | Failure::Panic => Again::No,
     }
 }

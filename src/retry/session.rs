@@ -10,7 +10,7 @@ use crate::attempt::Attempt;
 use crate::backoff;
 use crate::budget::Grant;
 use crate::classify::{Cause, Outcome};
-use crate::clock::{Sleep, Tick};
+use crate::clock::Sleep;
 use crate::deadline::Deadline;
 use crate::error::AsRejection;
 use crate::event::{Conclusion, Retrying};
@@ -37,6 +37,8 @@ pub(super) struct Session<S, R, K, Y, N> {
 /// What only those have that are tried again.
 struct Retries {
     delays: backoff::Session,
+    /// Before the attempt under way.
+    pause: Duration,
     /// Of the attempt under way.
     grant: Option<Grant>,
     span: tracing::Span,
@@ -130,7 +132,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             Some(grant) => grant.ended(outcome),
         }
         if again == Again::No {
-            if self.attempt.number() > 1 {
+            if !self.attempt.is_plain() {
                 self.over();
             }
             return Next::Pass;
@@ -141,10 +143,21 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     /// The last attempt ended in what is not tried again.
     #[cold]
     fn over(&self) {
+        if self.attempt.number() == 1 {
+            return self.pass_on();
+        }
         self.conclude(match self.outcome {
             Outcome::Success => Conclusion::Succeeded,
             _ => Conclusion::Final,
         });
+    }
+
+    /// What was marked inside is, if it has not succeeded, to those outside, too:
+    /// their rules may be others.
+    fn pass_on(&self) {
+        if self.attempt.is_marked() && self.outcome != Outcome::Success {
+            crate::attempt::mark();
+        }
     }
 
     pub(super) fn conclude(&self, conclusion: Conclusion) {
@@ -156,6 +169,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         if let Conclusion::Exhausted | Conclusion::Budget | Conclusion::Unwanted = conclusion {
             crate::attempt::mark();
         }
+        self.pass_on();
     }
 
     /// Decides whether to make another attempt.
@@ -170,12 +184,12 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         let policy = state.policy();
         if state.core.order() == Override::Bypass {
             state.bypassed();
+            match again {
+                Again::Never => crate::attempt::mark(),
+                _ => self.pass_on(),
+            }
             return Next::Pass;
         }
-        let wait = match again {
-            Again::After(wait) => wait,
-            _ => Duration::ZERO,
-        };
         let possible = self.another.as_ref().is_some_and(|((_, replay), kept)| {
             let possible = || replay.is_possible(kept);
             state.core.contain("replay", possible).unwrap_or(false)
@@ -199,15 +213,17 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         let retries = self.retries.get_or_insert_with(|| {
             Box::new(Retries {
                 delays: policy.backoff.session(),
+                pause: Duration::ZERO,
                 grant: None,
                 span: tracing::Span::none(),
             })
         });
         // The last one's place is free for the next.
         retries.grant = None;
-        let delay = match wait {
-            Duration::ZERO => retries.delays.next_delay(),
-            wait => retries.delays.next_delay_after(wait),
+        let delay = match again {
+            Again::After(Duration::ZERO) => Duration::ZERO,
+            Again::After(wait) => retries.delays.next_delay_after(wait),
+            _ => retries.delays.next_delay(),
         };
         let now = state.core.clock().now();
         let due = now.saturating_add(delay);
@@ -220,7 +236,8 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             return Next::Pass;
         };
         if let Some(retries) = &mut self.retries {
-            retries.grant = Some(grant);
+            retries.grant = Some(grant.waiting());
+            retries.pause = delay;
         }
         state.retrying(Retrying {
             attempt: self.attempt.number(),
@@ -230,18 +247,25 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         Next::Wait(state.core.clock().sleep_from(now, due))
     }
 
-    /// A timer for the caller's deadline, if there is one; `Err` if it has
-    /// passed.
-    pub(super) fn time_left(&self) -> Result<Option<Sleep>, ()> {
-        let Some((state, deadline)) = self.guard.state().zip(Deadline::current()) else {
-            return Ok(None);
-        };
-        let clock = state.core.clock();
-        let now: Tick = clock.now();
-        match deadline.has_passed(now) {
-            true => Err(()),
-            false => Ok(Some(clock.sleep_from(now, deadline.tick()))),
+    /// Whether the caller's deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        let deadline = self.guard.state().zip(Deadline::current());
+        deadline.is_some_and(|(state, deadline)| deadline.has_passed(state.core.clock().now()))
+    }
+
+    /// How long a service that is not ready is waited for: until the caller's
+    /// deadline, and who keeps a response no longer than the pause was.
+    pub(super) fn patience(&self, keeps_response: bool) -> Option<Sleep> {
+        let pause = self.retries.as_ref().filter(|_| keeps_response);
+        let deadline = Deadline::current().map(Deadline::tick);
+        if pause.is_none() && deadline.is_none() {
+            return None;
         }
+        let clock = self.guard.state()?.core.clock();
+        let now = clock.now();
+        let bound = pause.map(|retries| now.saturating_add(retries.pause));
+        let until = bound.into_iter().chain(deadline).min()?;
+        Some(clock.sleep_from(now, until))
     }
 
     /// The next attempt is in force from now on.
@@ -260,6 +284,9 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         S: Service<Req>,
     {
         self.made = self.attempt.number();
+        if let Some(grant) = self.retries.as_mut().and_then(|r| r.grant.as_mut()) {
+            grant.begin();
+        }
         self.run_another(|service| service.call(request))
     }
 

@@ -23,6 +23,9 @@ use crate::support::{BROKEN, Fail, call, ms, request, response, secs};
 
 mod attempts;
 mod bodies;
+mod unsent;
+mod waits;
+mod words;
 
 pub(super) type Scripted = Response<ScriptBody>;
 

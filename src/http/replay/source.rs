@@ -125,14 +125,25 @@ impl Readers {
         self.living.iter_mut().find(|reader| reader.id == id)
     }
 
-    pub(super) fn wait(&mut self, id: u64, waker: &Waker) {
-        if let Some(reader) = self.find(id) {
-            reader.waits = true;
-            match &mut reader.waker {
-                Some(old) => old.clone_from(waker),
-                None => reader.waker = Some(waker.clone()),
+    /// Whether this one will be woken: only if its waker is known, or is in
+    /// `other`, which afterwards is what it replaces. Wakers are foreign code, and
+    /// are neither cloned nor dropped here, where locks are held.
+    pub(super) fn wait(&mut self, id: u64, waker: &Waker, other: &mut Option<Waker>) -> bool {
+        let Some(reader) = self.find(id) else {
+            return true;
+        };
+        let known = reader
+            .waker
+            .as_ref()
+            .is_some_and(|old| old.will_wake(waker));
+        if !known {
+            if other.is_none() {
+                return false;
             }
+            std::mem::swap(&mut reader.waker, other);
         }
+        reader.waits = true;
+        true
     }
 
     pub(super) fn leave(&mut self, id: u64) -> Option<Living> {

@@ -7,19 +7,19 @@ use http::{HeaderMap, Response, StatusCode};
 use super::{Again, Judged, Refusals, Rules, Seen};
 use crate::classify::{self, Classify};
 use crate::error::{AsRejection, RejectionKind};
-use crate::http::attempt::{PUSHBACK, Sign};
+use crate::http::attempt::{PUSHBACK, Sign, is_failure};
 
 /// The rules of gRPC (proposal A6, "gRPC Retry Design").
 ///
 /// Calls that end `UNAVAILABLE` (14) are tried again, and those that end with a
 /// code that you [list](Self::also). gRPC's methods tell nothing about what they
 /// do: list a code only if the service's calls may come twice when they end with
-/// it. A connection that fails counts as `UNAVAILABLE`, a timeout of a layer inside
-/// as `DEADLINE_EXCEEDED` (4), and HTTP's 429, 502, 503, 504 from a proxy as
-/// `UNAVAILABLE`, as the protocol maps them.
+/// it. A connection that fails, or takes too long to come about, counts as
+/// `UNAVAILABLE`, a timeout of a layer inside as `DEADLINE_EXCEEDED` (4), and HTTP's
+/// 429, 502, 503, 504 from a proxy as `UNAVAILABLE`, as the protocol maps them.
 ///
-/// `grpc-retry-pushback-ms` is obeyed: a time to wait, or, negative or
-/// unreadable, a *no* to all tiers. As the proposal has it, a response whose status
+/// `grpc-retry-pushback-ms` is obeyed: a time to wait, zero for at once, or, negative or
+/// unreadable, a *no* to all tiers, whatever the status is. As the proposal has it, a response whose status
 /// is not in its head is committed: it is never tried again, whatever its
 /// trailers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +70,6 @@ impl Grpc {
     }
 
     fn of_code(&self, code: i32, headers: &HeaderMap) -> Again {
-        if Sign::Pushback.is_in(headers) {
-            return Again::Never;
-        }
         match self.codes & Self::bit(code) {
             0 => Again::No,
             _ => pushback(headers).map_or(Again::Yes, Again::After),
@@ -81,14 +78,20 @@ impl Grpc {
 
     fn of_response<B>(&self, response: &Response<B>) -> Again {
         let headers = response.headers();
+        if !is_failure(response) {
+            return Again::No;
+        }
+        if Sign::Pushback.is_in(headers) {
+            return Again::Never;
+        }
         match response.status() {
-            StatusCode::OK => match headers.get("grpc-status").map(|code| code.to_str()) {
-                Some(Ok("0")) | None => Again::No,
-                Some(code) => {
-                    let code = code.ok().and_then(|code| code.parse().ok());
-                    self.of_code(code.unwrap_or(0), headers)
-                }
-            },
+            StatusCode::OK => {
+                let code = headers
+                    .get("grpc-status")
+                    .and_then(|code| code.to_str().ok());
+                let code = code.and_then(|code| code.parse().ok());
+                self.of_code(code.unwrap_or(0), headers)
+            }
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
@@ -117,7 +120,7 @@ impl<Req, B, Err: AsRejection> Rules<Req, Response<B>, Err> for Grpc {
             again: match result {
                 Ok(response) => self.of_response(response),
                 Err(error) => match Seen::of(error) {
-                    Seen::Own => self.of_code(UNAVAILABLE, &none),
+                    Seen::Own | Seen::Unsent => self.of_code(UNAVAILABLE, &none),
                     Seen::Late => self.of_code(DEADLINE_EXCEEDED, &none),
                     Seen::Refused(rejection) => self.refusals.judge(rejection),
                 },

@@ -15,7 +15,7 @@ use crate::http::retry_after;
 ///
 /// | end | idempotent, or with an `Idempotency-Key` | other requests |
 /// |---|---|---|
-/// | an error that is known to come [before the request was sent](Self::unprocessed) | again | again |
+/// | an error that is known to come [before the request was sent](Self::unprocessed), a [connect timeout](RejectionKind::ConnectTimeout) | again | again |
 /// | 425, 429 | again, after `Retry-After` | the same: it was not processed |
 /// | 408, 503 | again, after `Retry-After` | no |
 /// | 502, 504, timeouts, other errors | again | **no** |
@@ -80,7 +80,9 @@ impl<U> Http<U> {
     /// Errors for which this is true are tried again whatever the method: the
     /// server has not seen the request. Clients can tell it: hyper-util's and
     /// reqwest's errors by `is_connect()`, those of HTTP/2 by the reset reason
-    /// `REFUSED_STREAM` or a `GOAWAY` below the stream.
+    /// `REFUSED_STREAM` or a `GOAWAY` below the stream. A connect timeout of this
+    /// crate that a client has wrapped in an error of its own is found by
+    /// [`find_rejection`](crate::error::find_rejection).
     #[must_use]
     pub fn unprocessed<Err, F: Fn(&Err) -> bool>(self, unprocessed: F) -> Http<F> {
         Http {
@@ -109,7 +111,7 @@ impl<U> Http<U> {
     fn of_response<B>(&self, seen: SeenRequest, response: &Response<B>) -> Again {
         let headers = response.headers();
         let after = || retry_after(headers);
-        let later = || after().map_or(Again::Yes, Again::After);
+        let later = || Again::later(after());
         let status = response.status();
         let again = match status {
             StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => later(),
@@ -117,7 +119,9 @@ impl<U> Http<U> {
                 later()
             }
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT if seen.repeatable => later(),
-            StatusCode::CONFLICT if seen.keyed => after().map_or(Again::No, Again::After),
+            StatusCode::CONFLICT if seen.keyed => {
+                after().map_or(Again::No, |after| Again::later(Some(after)))
+            }
             _ if seen.repeatable && self.also.0 & Statuses::bit(status) != 0 => later(),
             _ => Again::No,
         };
@@ -163,6 +167,7 @@ where
                 Err(error) => match Seen::of(error) {
                     Seen::Own => again(seen.repeatable || self.unprocessed.is_unprocessed(error)),
                     Seen::Late => again(seen.repeatable),
+                    Seen::Unsent => Again::Yes,
                     Seen::Refused(rejection) => self.refusals.judge(rejection),
                 },
             },

@@ -110,6 +110,9 @@ fn errors_are_tried_again_as_in_the_table() {
         [Yes, Yes, No]
     );
     assert_eq!(by_request(&rules, Err(&late())), [Yes, Yes, No]);
+    // Nothing was sent.
+    let unconnected = refused(RejectionKind::ConnectTimeout);
+    assert_eq!(by_request(&rules, Err(&unconnected)), [Yes; 3]);
     let injected = refused(RejectionKind::Injected);
     assert_eq!(by_request(&rules, Err(&injected)), [Yes, Yes, No]);
     for kind in [
@@ -166,6 +169,8 @@ fn grpc_tries_again_what_is_listed() {
         (No, Yes)
     );
     assert_eq!(grpc(plain, Err(&refused(RejectionKind::Open))), No);
+    let unconnected = refused(RejectionKind::ConnectTimeout);
+    assert_eq!(grpc(plain, Err(&unconnected)), Yes);
 }
 
 #[test]
@@ -182,6 +187,10 @@ fn grpc_obeys_what_the_server_pushes_back() {
         assert_eq!(pushed("8", no), Never);
     }
     assert_eq!(pushed("0", "-1"), No);
+    let pushed = |status| response(status, &[("grpc-retry-pushback-ms", "-1")]);
+    for (status, again) in [(200, No), (500, Never), (404, Never), (503, Never)] {
+        assert_eq!(grpc(Grpc::new(), Ok(&pushed(status))), again, "{status}");
+    }
 }
 
 #[test]
@@ -210,4 +219,5 @@ fn all_that_may_pass_is_tried_again_where_all_is_idempotent() {
         (of_error(&late()), of_error(&refused(RejectionKind::Full))),
         (Yes, No)
     );
+    assert_eq!(of_error(&refused(RejectionKind::ConnectTimeout)), Yes);
 }

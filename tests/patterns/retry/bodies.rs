@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tower::{Layer, Service};
 use tower_keep::event::Conclusion;
 use tower_keep::http::{ReplayBody, ReplayError};
-use tower_keep::replay::Buffered;
+use tower_keep::replay::{Buffered, Earlier};
 use tower_keep::retry::{Http, RetryLayer, Snapshot};
 use tower_keep::test_util::{BodyStep, Broken, ManualClock, ScriptBody, finish_on};
 use tower_keep::{Error, Setup};
@@ -220,4 +220,31 @@ fn a_body_that_goes_over_the_cap_during_the_second_attempt_ends_there() {
 fn an_empty_body_is_not_kept() {
     let sent = send(Vec::new(), turns(&[(ALL, 503), (ALL, 200)]));
     assert_eq!((sent.status, sent.reads.len()), (Ok(200), 2));
+}
+
+/// Nothing is dropped or cloned under a lock: a waker may own what is dropped with
+/// it.
+#[test]
+fn a_waker_may_own_another_reading_of_the_body_it_waits_for() {
+    struct Owns(#[expect(dead_code)] Mutex<Option<ReplayBody<ScriptBody>>>);
+    impl std::task::Wake for Owns {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let time = ManualClock::new();
+        let body = ScriptBody::new(&time, [BodyStep::Never]);
+        let (mut first, replayer) = ReplayBody::new(body, 100);
+        let second = replayer.again(Earlier::Running).unwrap();
+        // Only its waker keeps the task, and the task a reading.
+        let task = Arc::new(Owns(Mutex::new(Some(second))));
+        let waker = Waker::from(task);
+        let poll = Pin::new(&mut first).poll_frame(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        drop(waker);
+        let poll = Pin::new(&mut first).poll_frame(&mut Context::from_waker(Waker::noop()));
+        done.send(poll.is_ready()).unwrap();
+    });
+    let end = finished.recv_timeout(std::time::Duration::from_secs(5));
+    assert!(end.is_ok(), "deadlock");
 }
