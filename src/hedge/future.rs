@@ -94,6 +94,9 @@ where
     ) -> Self {
         // A tier outside may have made attempts already.
         let mut attempt = Attempt::nth(Attempt::current().map_or(1, |a| a.number()));
+        if let Some(state) = guard.state() {
+            attempt = attempt.paid_into(state.budget.id());
+        }
         let first = through(&mut guard, || attempt.scope(call));
         Self {
             first: Gate::open(first),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::{Delay, Policy};
+use crate::attempt;
 use crate::budget::{Budget, Grant};
 use crate::classify::{Failure, Outcome};
 use crate::clock::{Tick, nanos};
@@ -54,6 +55,8 @@ pub(super) struct Begun {
     /// ended, and where it is not asked how long it takes.
     since: Tick,
     measured: bool,
+    /// Into the budget, here and not further outside.
+    pays: bool,
 }
 
 impl Begun {
@@ -107,11 +110,15 @@ impl State {
             }
         }
         self.counters.add(ADMITTED, 1);
-        self.budget.begin();
+        let pays = !attempt::has_paid_into(self.budget.id());
+        if pays {
+            self.budget.begin();
+        }
         Ok(Begun {
             delay,
             since: Tick::MAX,
             measured,
+            pays,
         })
     }
 
@@ -174,7 +181,9 @@ impl State {
     /// The first attempt ended so.
     #[inline]
     pub(super) fn first_ended(&self, begun: &mut Begun, outcome: Outcome) {
-        self.budget.first_ended(outcome);
+        if begun.pays {
+            self.budget.first_ended(outcome);
+        }
         if begun.measured {
             let since = std::mem::replace(&mut begun.since, Tick::MAX);
             let good = matches!(outcome, Outcome::Success);
@@ -269,7 +278,9 @@ impl Settle for State {
             // Called off, by the caller or by a hedge that was faster.
             self.took(begun.since, begun.delay, false);
         }
-        self.budget.end();
+        if begun.pays {
+            self.budget.end();
+        }
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,

@@ -3,6 +3,7 @@
 
 mod limits;
 mod percentile;
+mod shared;
 
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
