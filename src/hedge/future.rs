@@ -49,6 +49,8 @@ where
     /// Armed when the first attempt is first pending.
     timer: Option<Sleep>,
     hedges: Vec<Attempted<S, R::Request>>,
+    /// How many there have been: the attempts' numbers can come from outside.
+    made: u32,
     /// Of the attempts that have ended, the latest.
     ended: Attempt,
     /// One of them said: overloaded, do not retry.
@@ -107,6 +109,7 @@ where
                 more,
                 timer: None,
                 hedges: Vec::new(),
+                made: 0,
                 ended: attempt,
                 marked: false,
                 held: None,
@@ -281,7 +284,8 @@ where
         let hedges = self.hedges.iter().map(|hedge| hedge.attempt);
         let latest = hedges.fold(self.attempt, later);
         let attempt = later(latest, self.ended).next();
-        let made = attempt.number().saturating_sub(self.attempt.number());
+        self.made += 1;
+        let made = self.made;
         self.hedges.push(Attempted {
             call: Box::pin(Oneshot::new(more.service.clone(), request)),
             attempt,
