@@ -167,6 +167,9 @@ where
             if let Poll::Ready(end) = self.poll_hedges(cx) {
                 return Poll::Ready(end);
             }
+            if self.held.is_some() {
+                return self.poll_held(cx);
+            }
             ready!(self.poll_due(cx));
             self.hedge();
         }
@@ -174,6 +177,7 @@ where
 
     /// The next attempt that has ended and is the call's end.
     fn poll_hedges(&mut self, cx: &mut Context<'_>) -> Poll<Held<S::Response, S::Error>> {
+        self.drop_late();
         let mut at = 0;
         while let Some(hedge) = self.hedges.get_mut(at) {
             let (call, attempt) = (hedge.call.as_mut(), &mut hedge.attempt);
@@ -204,9 +208,64 @@ where
         }
     }
 
+    /// An attempt that still waits for its service when the deadline has passed is
+    /// not begun.
+    fn drop_late(&mut self) {
+        let (Some(deadline), Some(state)) = (Deadline::current(), self.guard.state()) else {
+            return;
+        };
+        let waits = |hedge: &Attempted<_, _>| !hedge.call.is_called();
+        if self.hedges.iter().any(waits) && deadline.has_passed(state.core.clock().now()) {
+            self.drop_waiting();
+        }
+    }
+
+    /// What holds them back may be what the first attempt came to.
+    fn drop_waiting(&mut self) {
+        let hedges = &mut self.hedges;
+        through(&mut self.guard, || {
+            hedges.retain(|hedge| hedge.call.is_called());
+        });
+    }
+
+    /// The first attempt has ended, and those that have been called may do better:
+    /// until the deadline in force, and a response, which may hold what the others
+    /// wait for, for no longer than it took.
+    #[cold]
+    fn hold(&mut self, outcome: Outcome, result: Result<S::Response, S::Error>) {
+        let begun = *self.guard.token_mut();
+        if let Some(state) = self.guard.state() {
+            let clock = state.core.clock();
+            let now = clock.now();
+            let fair = result.as_ref().ok();
+            let fair = fair.map(|_| now.saturating_add(begun.age(now)));
+            let deadline = Deadline::current().map(Deadline::tick);
+            self.timer = fair
+                .into_iter()
+                .chain(deadline)
+                .min()
+                .map(|due| clock.sleep_from(now, due));
+        }
+        self.held = Some((outcome, result));
+    }
+
+    /// Whether what the first attempt came to is held no longer.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Held<S::Response, S::Error>> {
+        match self.timer.as_mut().map(|timer| Pin::new(timer).poll(cx)) {
+            Some(Poll::Ready(Ok(()))) => {}
+            // No runtime: there is no end of it.
+            Some(Poll::Ready(Err(_))) => self.timer = None,
+            _ => return Poll::Pending,
+        }
+        match self.timer.take().and_then(|_| self.held.take()) {
+            Some(held) => Poll::Ready(held),
+            None => Poll::Pending,
+        }
+    }
+
     /// Whether it is time for another attempt.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.held.is_some() || self.more.is_none() {
+        if self.more.is_none() {
             return Poll::Pending;
         }
         let Some(timer) = &mut self.timer else {
@@ -357,10 +416,13 @@ where
             if let Poll::Ready(result) = poll {
                 let (outcome, others) = call.judge(&result, call.attempt);
                 call.first_ended(outcome);
+                if others && !call.hedges.is_empty() {
+                    call.drop_waiting();
+                }
                 if !others || call.hedges.is_empty() {
                     return Poll::Ready(end(this.first, this.call, outcome, result));
                 }
-                call.held = Some((outcome, result));
+                call.hold(outcome, result);
             } else if call.timer.is_none() {
                 call.first_pending();
             }

@@ -67,8 +67,11 @@
 //!
 //! # Which answer
 //! The first **success**, and then the others are called off, by being dropped,
-//! before the caller gets it. A failure waits for what the others come to, unless
-//! it is permanent; a caller's mistake is an answer. If none succeeds, the caller
+//! before the caller gets it. A failure of the first waits for what the others come
+//! to, unless it is permanent; a caller's mistake is an answer. It waits only for
+//! those that were called, not for those whose service is not ready yet, until the
+//! deadline in force; and if it is a response, for no longer than it took: its body
+//! may hold the very place that the others wait for, in a queue inside. If none succeeds, the caller
 //! gets what the *first* attempt came to, as without this layer. A call whose
 //! first attempt fails before there is another is not repeated: that is what
 //! retry is for.

@@ -51,10 +51,11 @@ const NOT: u64 = u64::MAX;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     delay: u64,
-    /// When the first attempt was pending for the first time; never, once it has
-    /// ended, and where it is not asked how long it takes.
+    /// When the first attempt was pending for the first time.
     since: Tick,
     measured: bool,
+    /// The first attempt has ended.
+    over: bool,
     /// Into the budget, here and not further outside.
     pays: bool,
 }
@@ -67,6 +68,11 @@ impl Begun {
 
     pub(super) fn delay(&self) -> Duration {
         Duration::from_nanos(self.delay)
+    }
+
+    /// How long the call has been pending.
+    pub(super) fn age(&self, now: Tick) -> Duration {
+        now.saturating_since(self.since)
     }
 }
 
@@ -118,6 +124,7 @@ impl State {
             delay,
             since: Tick::MAX,
             measured,
+            over: false,
             pays,
         })
     }
@@ -132,9 +139,7 @@ impl State {
     /// The first attempt is pending for the first time.
     pub(super) fn pending(&self, begun: &mut Begun) -> Tick {
         let now = self.core.clock().now();
-        if begun.measured {
-            begun.since = now;
-        }
+        begun.since = now;
         if self.recent.is_due(now) {
             self.turn(now);
         }
@@ -184,11 +189,11 @@ impl State {
         if begun.pays {
             self.budget.first_ended(outcome);
         }
+        begun.over = true;
         if begun.measured {
-            let since = std::mem::replace(&mut begun.since, Tick::MAX);
             let good = matches!(outcome, Outcome::Success);
-            if since != Tick::MAX {
-                self.took(since, begun.delay, good);
+            if begun.since != Tick::MAX {
+                self.took(begun.since, begun.delay, good);
             } else if good {
                 self.recent.record(Duration::ZERO);
             }
@@ -274,7 +279,7 @@ impl Settle for State {
 
     #[inline]
     fn settle(&self, begun: &Begun, outcome: Outcome) {
-        if begun.since != Tick::MAX {
+        if begun.measured && !begun.over && begun.since != Tick::MAX {
             // Called off, by the caller or by a hedge that was faster.
             self.took(begun.since, begun.delay, false);
         }

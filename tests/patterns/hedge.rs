@@ -4,6 +4,7 @@
 mod limits;
 mod percentile;
 mod shared;
+mod waits;
 
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
