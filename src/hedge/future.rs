@@ -41,7 +41,6 @@ where
     R: Replay<Req>,
     S: Service<R::Request>,
 {
-    guard: Guard<State>,
     attempt: Attempt,
     classify: C,
     /// Gone when there will be no further attempt.
@@ -57,6 +56,8 @@ where
     marked: bool,
     /// What the first attempt came to while others are under way.
     held: Option<Held<S::Response, S::Error>>,
+    /// The last: who is told of the end finds nothing under way.
+    guard: Guard<State>,
 }
 
 type Held<T, E> = (Outcome, Result<T, E>);
@@ -193,7 +194,7 @@ where
             let (outcome, others) = self.judge(&result, attempt);
             let hedge = self.hedges.swap_remove(at);
             hedge.grant.ended(outcome);
-            through(&mut self.guard, || drop(hedge));
+            call_off(&self.guard, || drop(hedge));
             if !others {
                 if let (Some(state), Outcome::Success) = (self.guard.state(), outcome) {
                     state.won(attempt.number());
@@ -222,10 +223,10 @@ where
 
     /// What holds them back may be what the first attempt came to.
     fn drop_waiting(&mut self) {
-        let hedges = &mut self.hedges;
-        through(&mut self.guard, || {
-            hedges.retain(|hedge| hedge.call.is_called());
-        });
+        let waits = |hedge: &mut Attempted<_, _>| !hedge.call.is_called();
+        for hedge in self.hedges.extract_if(.., waits) {
+            call_off(&self.guard, || drop(hedge));
+        }
     }
 
     /// The first attempt has ended, and those that have been called may do better:
@@ -367,6 +368,15 @@ fn later(one: Attempt, other: Attempt) -> Attempt {
     }
 }
 
+/// Drops an attempt that nobody waits for: should it panic, the answer is not lost
+/// for that.
+fn call_off(guard: &Guard<State>, drop: impl FnOnce()) {
+    match guard.state() {
+        Some(state) => _ = state.core.contain("attempt called off", drop),
+        None => drop(),
+    }
+}
+
 /// Calls off whatever else is under way, and only then tells of the end.
 #[inline]
 fn end<S, Req, R, C>(
@@ -380,11 +390,13 @@ where
     S: Service<R::Request>,
 {
     if let Some(call) = slot {
-        let hedges = &mut call.hedges;
-        through(&mut call.guard, || {
-            first.close();
-            hedges.clear();
-        });
+        // Else the first is all that there was, and has dropped itself.
+        if call.made > 0 {
+            call_off(&call.guard, || first.close());
+            while let Some(hedge) = call.hedges.pop() {
+                call_off(&call.guard, || drop(hedge));
+            }
+        }
         // It was for this tier to hear, and for the next one if this one fails.
         if call.marked && outcome != Outcome::Success {
             attempt::mark();

@@ -100,7 +100,9 @@
 //! # Panics
 //! Never. A function that says which requests may be made twice, a replay and a
 //! classifier that panic are counted: the call goes on without a hedge, or as
-//! neutral. A panic of the inner service, in any attempt, passes through.
+//! neutral. So is an attempt counted that panics as it is called off: its answer is
+//! not the one that was waited for. Any other panic of the inner service, in any
+//! attempt, passes through.
 //!
 //! # Cost
 //! A call that may be hedged clones the inner service and what its replay keeps of
