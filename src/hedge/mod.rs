@@ -60,7 +60,8 @@
 //! begins
 //! - past the deadline in force, nor where the delay would end past it;
 //! - without a grant of the [`Budget`](crate::budget::Budget);
-//! - while more than a share of the calls fail
+//! - while more than a share of the calls fail, or are dropped later than the
+//!   delay, as by a timeout outside
 //!   ([`failure_ratio`](PolicyBuilder::failure_ratio));
 //! - after an attempt of the call was answered with *overload* or marked
 //!   ([`attempt::mark`](crate::attempt::mark)).

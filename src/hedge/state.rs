@@ -28,6 +28,8 @@ const REJECTED: usize = 5;
 const STARTED: usize = 6;
 const WON: usize = 7;
 const NO_BUDGET: usize = 8;
+/// Of the cancelled, those that had been pending for longer than the delay.
+const LATE: usize = 9;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -36,10 +38,12 @@ pub(super) struct State {
     policy: Mutex<Policy>,
     /// What the policy comes to now, in nanoseconds, or [`NOT`].
     delay: AtomicU64,
+    /// The same, whatever fails.
+    late: AtomicU64,
     /// Whether it is asked how long calls take: 0 or 1.
     measures: AtomicU32,
     recent: Recent,
-    counters: Counters<9>,
+    counters: Counters<10>,
 }
 
 pooled!(State);
@@ -84,6 +88,7 @@ impl State {
             budget,
             policy: Mutex::new(policy),
             delay: AtomicU64::new(at_first(policy)),
+            late: AtomicU64::new(at_first(policy)),
             measures: AtomicU32::new(measures(policy)),
             recent: Recent::default(),
             counters: Counters::default(),
@@ -157,13 +162,20 @@ impl State {
     /// The good and the bad calls so far.
     fn totals(&self) -> [u64; 2] {
         let count = |which| self.counters.sum(which);
-        [count(SUCCESS) + count(NEUTRAL), count(FAILURE)]
+        let good = count(SUCCESS) + count(NEUTRAL);
+        [good, count(FAILURE) + count(LATE)]
     }
 
     fn decide(&self, policy: Policy) -> u64 {
-        if self.is_failing(policy) {
-            return NOT;
+        let delay = self.delay_of(policy);
+        self.late.store(delay, Ordering::Relaxed);
+        match self.is_failing(policy) {
+            true => NOT,
+            false => delay,
         }
+    }
+
+    fn delay_of(&self, policy: Policy) -> u64 {
         let share = match policy.delay {
             Delay::Fixed(delay) => return nanos(delay),
             Delay::Percentile(share) => share,
@@ -295,14 +307,32 @@ impl Settle for State {
             },
             1,
         );
-        if let Outcome::Failure(_) = outcome {
-            self.failed();
+        match outcome {
+            Outcome::Failure(_) => self.failed(),
+            Outcome::Cancelled => self.cancelled(begun),
+            Outcome::Success | Outcome::Neutral => {}
         }
         self.core.tell_finished(outcome);
     }
 }
 
 impl State {
+    /// Who gives up a call that is late says that it has failed: a timeout outside.
+    #[cold]
+    fn cancelled(&self, begun: &Begun) {
+        let delay = match begun.delay {
+            NOT => self.late.load(Ordering::Relaxed),
+            delay => delay,
+        };
+        if begun.since == Tick::MAX || delay == NOT {
+            return;
+        }
+        if nanos(begun.age(self.core.clock().now())) > delay {
+            self.counters.add(LATE, 1);
+            self.failed();
+        }
+    }
+
     /// It need not wait for the turn to see that this is no time for hedges.
     #[cold]
     fn failed(&self) {

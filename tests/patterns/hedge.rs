@@ -5,6 +5,7 @@ mod limits;
 mod losers;
 mod percentile;
 mod shared;
+mod timeouts;
 mod waits;
 
 use std::sync::{Arc, Mutex};
