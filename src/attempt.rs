@@ -54,6 +54,9 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+#[cfg(any(feature = "retry", feature = "hedge"))]
+use crate::error::LayerId;
+
 #[cfg(feature = "http")]
 pub use crate::http::attempt::{Read, ReadFuture, ReadLayer, Wire, Write, WriteFuture, WriteLayer};
 
@@ -80,7 +83,7 @@ const REMEMBERED: usize = 6;
 
 /// One attempt at a request: its number, which endpoints were tried before, and
 /// whether another attempt would do harm. 32 bytes, `Copy`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Attempt {
     head: Head,
     tried: [EndpointId; REMEMBERED],
@@ -88,17 +91,20 @@ pub struct Attempt {
 
 /// What nearly every attempt consists of, in one word: the number, from 1, and 0
 /// only where no attempt is in force; the mark; how many endpoints are remembered,
-/// and the place of the next one.
+/// the place of the next one, and the budget that the request has paid into.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Head(u64);
 
 const NUMBER: u64 = 0xffff_ffff;
 const MARK: u64 = 1 << 32;
-const LEN: u32 = 40;
-const NEXT: u32 = 48;
-const BYTE: u64 = 0xff;
+const LEN: u32 = 33;
+const NEXT: u32 = 36;
+const DIGIT: u64 = 0b111;
 /// The endpoints' part.
-const TRIED: u64 = BYTE << LEN | BYTE << NEXT;
+const TRIED: u64 = DIGIT << LEN | DIGIT << NEXT;
+/// The budget's part: of its number, as much as there is room for.
+const PAID: u64 = u64::MAX << PAID_AT;
+const PAID_AT: u32 = 39;
 
 impl Head {
     /// No attempt.
@@ -111,12 +117,12 @@ impl Head {
 
     #[allow(clippy::cast_possible_truncation)] // masked
     const fn len(self) -> usize {
-        (self.0 >> LEN & BYTE) as usize
+        (self.0 >> LEN & DIGIT) as usize
     }
 
     #[allow(clippy::cast_possible_truncation)] // masked
     const fn next(self) -> usize {
-        (self.0 >> NEXT & BYTE) as usize
+        (self.0 >> NEXT & DIGIT) as usize
     }
 
     /// The same attempt, which has tried what the other one has.
@@ -189,7 +195,8 @@ impl Attempt {
     #[must_use]
     pub const fn next(self) -> Self {
         Self {
-            head: Head(self.number().saturating_add(1) as u64).having_tried(self.head),
+            head: Head(self.number().saturating_add(1) as u64 | self.head.0 & PAID)
+                .having_tried(self.head),
             ..self
         }
     }
@@ -224,6 +231,13 @@ impl Attempt {
         self.head.0 & (NUMBER | MARK) == 1
     }
 
+    /// The same attempt, of a request that has paid into this budget.
+    #[cfg(any(feature = "retry", feature = "hedge"))]
+    pub(crate) const fn paid_into(self, budget: LayerId) -> Self {
+        let head = Head(self.head.0 & !PAID | (budget.0 as u64) << PAID_AT);
+        Self { head, ..self }
+    }
+
     fn note(&mut self, endpoint: EndpointId) {
         if self.has_tried(endpoint) {
             return;
@@ -250,6 +264,23 @@ impl Attempt {
             attempt: self,
         }
     }
+}
+
+impl PartialEq for Attempt {
+    fn eq(&self, other: &Self) -> bool {
+        self.head.0 & !PAID == other.head.0 & !PAID && self.tried == other.tried
+    }
+}
+
+impl Eq for Attempt {}
+
+/// Whether the request has paid into this budget already, further outside.
+#[cfg(feature = "hedge")]
+#[inline]
+pub(crate) fn has_paid_into(budget: LayerId) -> bool {
+    let head = CURRENT.try_with(|current| current.head.get());
+    let paid = head.unwrap_or(Head::NONE).0 & PAID;
+    paid != 0 && paid == u64::from(budget.0) << PAID_AT
 }
 
 impl std::fmt::Debug for Head {

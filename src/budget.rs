@@ -3,7 +3,7 @@
 //! A retry or a hedge helps the one request, and is one request more for a
 //! service that has too much to do. A [`Budget`] bounds them for all. Give clones
 //! of one budget to as many layers as call the same service, retries and hedges
-//! alike.
+//! alike: a request pays in once, at the outermost of them, however many it passes.
 //!
 //! ```
 //! use tower_keep::Setup;
@@ -40,6 +40,7 @@ use std::time::Duration;
 use self::rule::{Costs, Rule};
 pub use self::rule::{Policy, PolicyBuilder};
 use crate::classify::Outcome;
+use crate::error::LayerId;
 use crate::kernel::budget::{InFlight, Share, Terms, Tokens};
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
@@ -169,6 +170,12 @@ impl Budget {
     /// none.
     pub fn set_override(&self, order: Override) {
         self.state.core.set_order(order);
+    }
+
+    /// Which one it is, for the attempts of those that have paid in.
+    #[inline]
+    pub(crate) fn id(&self) -> LayerId {
+        self.state.core.id()
     }
 
     /// A request begins: once for each, whatever number of attempts it takes.

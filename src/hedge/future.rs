@@ -41,7 +41,6 @@ where
     R: Replay<Req>,
     S: Service<R::Request>,
 {
-    guard: Guard<State>,
     attempt: Attempt,
     classify: C,
     /// Gone when there will be no further attempt.
@@ -49,12 +48,16 @@ where
     /// Armed when the first attempt is first pending.
     timer: Option<Sleep>,
     hedges: Vec<Attempted<S, R::Request>>,
+    /// How many there have been: the attempts' numbers can come from outside.
+    made: u32,
     /// Of the attempts that have ended, the latest.
     ended: Attempt,
     /// One of them said: overloaded, do not retry.
     marked: bool,
     /// What the first attempt came to while others are under way.
     held: Option<Held<S::Response, S::Error>>,
+    /// The last: who is told of the end finds nothing under way.
+    guard: Guard<State>,
 }
 
 type Held<T, E> = (Outcome, Result<T, E>);
@@ -94,6 +97,9 @@ where
     ) -> Self {
         // A tier outside may have made attempts already.
         let mut attempt = Attempt::nth(Attempt::current().map_or(1, |a| a.number()));
+        if let Some(state) = guard.state() {
+            attempt = attempt.paid_into(state.budget.id());
+        }
         let first = through(&mut guard, || attempt.scope(call));
         Self {
             first: Gate::open(first),
@@ -104,6 +110,7 @@ where
                 more,
                 timer: None,
                 hedges: Vec::new(),
+                made: 0,
                 ended: attempt,
                 marked: false,
                 held: None,
@@ -161,6 +168,9 @@ where
             if let Poll::Ready(end) = self.poll_hedges(cx) {
                 return Poll::Ready(end);
             }
+            if self.held.is_some() {
+                return self.poll_held(cx);
+            }
             ready!(self.poll_due(cx));
             self.hedge();
         }
@@ -168,6 +178,7 @@ where
 
     /// The next attempt that has ended and is the call's end.
     fn poll_hedges(&mut self, cx: &mut Context<'_>) -> Poll<Held<S::Response, S::Error>> {
+        self.drop_late();
         let mut at = 0;
         while let Some(hedge) = self.hedges.get_mut(at) {
             let (call, attempt) = (hedge.call.as_mut(), &mut hedge.attempt);
@@ -183,7 +194,7 @@ where
             let (outcome, others) = self.judge(&result, attempt);
             let hedge = self.hedges.swap_remove(at);
             hedge.grant.ended(outcome);
-            through(&mut self.guard, || drop(hedge));
+            call_off(&self.guard, || drop(hedge));
             if !others {
                 if let (Some(state), Outcome::Success) = (self.guard.state(), outcome) {
                     state.won(attempt.number());
@@ -198,9 +209,64 @@ where
         }
     }
 
+    /// An attempt that still waits for its service when the deadline has passed is
+    /// not begun.
+    fn drop_late(&mut self) {
+        let (Some(deadline), Some(state)) = (Deadline::current(), self.guard.state()) else {
+            return;
+        };
+        let waits = |hedge: &Attempted<_, _>| !hedge.call.is_called();
+        if self.hedges.iter().any(waits) && deadline.has_passed(state.core.clock().now()) {
+            self.drop_waiting();
+        }
+    }
+
+    /// What holds them back may be what the first attempt came to.
+    fn drop_waiting(&mut self) {
+        let waits = |hedge: &mut Attempted<_, _>| !hedge.call.is_called();
+        for hedge in self.hedges.extract_if(.., waits) {
+            call_off(&self.guard, || drop(hedge));
+        }
+    }
+
+    /// The first attempt has ended, and those that have been called may do better:
+    /// until the deadline in force, and a response, which may hold what the others
+    /// wait for, for no longer than it took.
+    #[cold]
+    fn hold(&mut self, outcome: Outcome, result: Result<S::Response, S::Error>) {
+        let begun = *self.guard.token_mut();
+        if let Some(state) = self.guard.state() {
+            let clock = state.core.clock();
+            let now = clock.now();
+            let fair = result.as_ref().ok();
+            let fair = fair.map(|_| now.saturating_add(begun.age(now)));
+            let deadline = Deadline::current().map(Deadline::tick);
+            self.timer = fair
+                .into_iter()
+                .chain(deadline)
+                .min()
+                .map(|due| clock.sleep_from(now, due));
+        }
+        self.held = Some((outcome, result));
+    }
+
+    /// Whether what the first attempt came to is held no longer.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Held<S::Response, S::Error>> {
+        match self.timer.as_mut().map(|timer| Pin::new(timer).poll(cx)) {
+            Some(Poll::Ready(Ok(()))) => {}
+            // No runtime: there is no end of it.
+            Some(Poll::Ready(Err(_))) => self.timer = None,
+            _ => return Poll::Pending,
+        }
+        match self.timer.take().and_then(|_| self.held.take()) {
+            Some(held) => Poll::Ready(held),
+            None => Poll::Pending,
+        }
+    }
+
     /// Whether it is time for another attempt.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.held.is_some() || self.more.is_none() {
+        if self.more.is_none() {
             return Poll::Pending;
         }
         let Some(timer) = &mut self.timer else {
@@ -278,7 +344,8 @@ where
         let hedges = self.hedges.iter().map(|hedge| hedge.attempt);
         let latest = hedges.fold(self.attempt, later);
         let attempt = later(latest, self.ended).next();
-        let made = attempt.number().saturating_sub(self.attempt.number());
+        self.made += 1;
+        let made = self.made;
         self.hedges.push(Attempted {
             call: Box::pin(Oneshot::new(more.service.clone(), request)),
             attempt,
@@ -301,6 +368,15 @@ fn later(one: Attempt, other: Attempt) -> Attempt {
     }
 }
 
+/// Drops an attempt that nobody waits for: should it panic, the answer is not lost
+/// for that.
+fn call_off(guard: &Guard<State>, drop: impl FnOnce()) {
+    match guard.state() {
+        Some(state) => _ = state.core.contain("attempt called off", drop),
+        None => drop(),
+    }
+}
+
 /// Calls off whatever else is under way, and only then tells of the end.
 #[inline]
 fn end<S, Req, R, C>(
@@ -314,11 +390,13 @@ where
     S: Service<R::Request>,
 {
     if let Some(call) = slot {
-        let hedges = &mut call.hedges;
-        through(&mut call.guard, || {
-            first.close();
-            hedges.clear();
-        });
+        // Else the first is all that there was, and has dropped itself.
+        if call.made > 0 {
+            call_off(&call.guard, || first.close());
+            while let Some(hedge) = call.hedges.pop() {
+                call_off(&call.guard, || drop(hedge));
+            }
+        }
         // It was for this tier to hear, and for the next one if this one fails.
         if call.marked && outcome != Outcome::Success {
             attempt::mark();
@@ -350,10 +428,13 @@ where
             if let Poll::Ready(result) = poll {
                 let (outcome, others) = call.judge(&result, call.attempt);
                 call.first_ended(outcome);
+                if others && !call.hedges.is_empty() {
+                    call.drop_waiting();
+                }
                 if !others || call.hedges.is_empty() {
                     return Poll::Ready(end(this.first, this.call, outcome, result));
                 }
-                call.held = Some((outcome, result));
+                call.hold(outcome, result);
             } else if call.timer.is_none() {
                 call.first_pending();
             }

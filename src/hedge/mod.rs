@@ -60,15 +60,19 @@
 //! begins
 //! - past the deadline in force, nor where the delay would end past it;
 //! - without a grant of the [`Budget`](crate::budget::Budget);
-//! - while more than a share of the calls fail
+//! - while more than a share of the calls fail, or are dropped later than the
+//!   delay, as by a timeout outside
 //!   ([`failure_ratio`](PolicyBuilder::failure_ratio));
 //! - after an attempt of the call was answered with *overload* or marked
 //!   ([`attempt::mark`](crate::attempt::mark)).
 //!
 //! # Which answer
 //! The first **success**, and then the others are called off, by being dropped,
-//! before the caller gets it. A failure waits for what the others come to, unless
-//! it is permanent; a caller's mistake is an answer. If none succeeds, the caller
+//! before the caller gets it. A failure of the first waits for what the others come
+//! to, unless it is permanent; a caller's mistake is an answer. It waits only for
+//! those that were called, not for those whose service is not ready yet, until the
+//! deadline in force; and if it is a response, for no longer than it took: its body
+//! may hold the very place that the others wait for, in a queue inside. If none succeeds, the caller
 //! gets what the *first* attempt came to, as without this layer. A call whose
 //! first attempt fails before there is another is not repeated: that is what
 //! retry is for.
@@ -97,7 +101,9 @@
 //! # Panics
 //! Never. A function that says which requests may be made twice, a replay and a
 //! classifier that panic are counted: the call goes on without a hedge, or as
-//! neutral. A panic of the inner service, in any attempt, passes through.
+//! neutral. So is an attempt counted that panics as it is called off: its answer is
+//! not the one that was waited for. Any other panic of the inner service, in any
+//! attempt, passes through.
 //!
 //! # Cost
 //! A call that may be hedged clones the inner service and what its replay keeps of

@@ -146,7 +146,9 @@ impl PolicyBuilder {
     }
 
     /// From this share of failures in the window on, nothing is hedged: above 0,
-    /// by default 10 %. What fails is not slow, and more of it does not help.
+    /// by default 10 %. What fails is not slow, and more of it does not help. A call
+    /// that was dropped when it had been pending for longer than the delay counts as
+    /// one: to the timeout outside it is.
     pub fn failure_ratio(mut self, ratio: Ratio) -> Self {
         self.failure_ratio = ratio;
         self

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::{Delay, Policy};
+use crate::attempt;
 use crate::budget::{Budget, Grant};
 use crate::classify::{Failure, Outcome};
 use crate::clock::{Tick, nanos};
@@ -27,6 +28,8 @@ const REJECTED: usize = 5;
 const STARTED: usize = 6;
 const WON: usize = 7;
 const NO_BUDGET: usize = 8;
+/// Of the cancelled, those that had been pending for longer than the delay.
+const LATE: usize = 9;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -35,10 +38,12 @@ pub(super) struct State {
     policy: Mutex<Policy>,
     /// What the policy comes to now, in nanoseconds, or [`NOT`].
     delay: AtomicU64,
+    /// The same, whatever fails.
+    late: AtomicU64,
     /// Whether it is asked how long calls take: 0 or 1.
     measures: AtomicU32,
     recent: Recent,
-    counters: Counters<9>,
+    counters: Counters<10>,
 }
 
 pooled!(State);
@@ -50,10 +55,13 @@ const NOT: u64 = u64::MAX;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     delay: u64,
-    /// When the first attempt was pending for the first time; never, once it has
-    /// ended, and where it is not asked how long it takes.
+    /// When the first attempt was pending for the first time.
     since: Tick,
     measured: bool,
+    /// The first attempt has ended.
+    over: bool,
+    /// Into the budget, here and not further outside.
+    pays: bool,
 }
 
 impl Begun {
@@ -65,6 +73,11 @@ impl Begun {
     pub(super) fn delay(&self) -> Duration {
         Duration::from_nanos(self.delay)
     }
+
+    /// How long the call has been pending.
+    pub(super) fn age(&self, now: Tick) -> Duration {
+        now.saturating_since(self.since)
+    }
 }
 
 impl State {
@@ -75,6 +88,7 @@ impl State {
             budget,
             policy: Mutex::new(policy),
             delay: AtomicU64::new(at_first(policy)),
+            late: AtomicU64::new(at_first(policy)),
             measures: AtomicU32::new(measures(policy)),
             recent: Recent::default(),
             counters: Counters::default(),
@@ -107,11 +121,16 @@ impl State {
             }
         }
         self.counters.add(ADMITTED, 1);
-        self.budget.begin();
+        let pays = !attempt::has_paid_into(self.budget.id());
+        if pays {
+            self.budget.begin();
+        }
         Ok(Begun {
             delay,
             since: Tick::MAX,
             measured,
+            over: false,
+            pays,
         })
     }
 
@@ -125,9 +144,7 @@ impl State {
     /// The first attempt is pending for the first time.
     pub(super) fn pending(&self, begun: &mut Begun) -> Tick {
         let now = self.core.clock().now();
-        if begun.measured {
-            begun.since = now;
-        }
+        begun.since = now;
         if self.recent.is_due(now) {
             self.turn(now);
         }
@@ -145,13 +162,20 @@ impl State {
     /// The good and the bad calls so far.
     fn totals(&self) -> [u64; 2] {
         let count = |which| self.counters.sum(which);
-        [count(SUCCESS) + count(NEUTRAL), count(FAILURE)]
+        let good = count(SUCCESS) + count(NEUTRAL);
+        [good, count(FAILURE) + count(LATE)]
     }
 
     fn decide(&self, policy: Policy) -> u64 {
-        if self.is_failing(policy) {
-            return NOT;
+        let delay = self.delay_of(policy);
+        self.late.store(delay, Ordering::Relaxed);
+        match self.is_failing(policy) {
+            true => NOT,
+            false => delay,
         }
+    }
+
+    fn delay_of(&self, policy: Policy) -> u64 {
         let share = match policy.delay {
             Delay::Fixed(delay) => return nanos(delay),
             Delay::Percentile(share) => share,
@@ -174,12 +198,14 @@ impl State {
     /// The first attempt ended so.
     #[inline]
     pub(super) fn first_ended(&self, begun: &mut Begun, outcome: Outcome) {
-        self.budget.first_ended(outcome);
+        if begun.pays {
+            self.budget.first_ended(outcome);
+        }
+        begun.over = true;
         if begun.measured {
-            let since = std::mem::replace(&mut begun.since, Tick::MAX);
             let good = matches!(outcome, Outcome::Success);
-            if since != Tick::MAX {
-                self.took(since, begun.delay, good);
+            if begun.since != Tick::MAX {
+                self.took(begun.since, begun.delay, good);
             } else if good {
                 self.recent.record(Duration::ZERO);
             }
@@ -265,11 +291,13 @@ impl Settle for State {
 
     #[inline]
     fn settle(&self, begun: &Begun, outcome: Outcome) {
-        if begun.since != Tick::MAX {
+        if begun.measured && !begun.over && begun.since != Tick::MAX {
             // Called off, by the caller or by a hedge that was faster.
             self.took(begun.since, begun.delay, false);
         }
-        self.budget.end();
+        if begun.pays {
+            self.budget.end();
+        }
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,
@@ -279,14 +307,32 @@ impl Settle for State {
             },
             1,
         );
-        if let Outcome::Failure(_) = outcome {
-            self.failed();
+        match outcome {
+            Outcome::Failure(_) => self.failed(),
+            Outcome::Cancelled => self.cancelled(begun),
+            Outcome::Success | Outcome::Neutral => {}
         }
         self.core.tell_finished(outcome);
     }
 }
 
 impl State {
+    /// Who gives up a call that is late says that it has failed: a timeout outside.
+    #[cold]
+    fn cancelled(&self, begun: &Begun) {
+        let delay = match begun.delay {
+            NOT => self.late.load(Ordering::Relaxed),
+            delay => delay,
+        };
+        if begun.since == Tick::MAX || delay == NOT {
+            return;
+        }
+        if nanos(begun.age(self.core.clock().now())) > delay {
+            self.counters.add(LATE, 1);
+            self.failed();
+        }
+    }
+
     /// It need not wait for the turn to see that this is no time for hedges.
     #[cold]
     fn failed(&self) {

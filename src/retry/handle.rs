@@ -158,7 +158,8 @@ impl Handle {
         let guard = Guard::new(&self.state, ());
         let seen = rules.see(&());
         let service = ((Readied::new(Work(work)), Cloned), ());
-        let mut session = Session::new(guard, Attempt::first(), Some((rules, seen)), Some(service));
+        let attempt = Attempt::first().paid_into(self.state.budget.id());
+        let mut session = Session::new(guard, attempt, Some((rules, seen)), Some(service));
         match session.call(()) {
             Some(first) => RetryFuture::<_, (), _, _>::going_on(session, first).await,
             None => std::future::pending().await,

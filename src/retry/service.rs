@@ -91,7 +91,8 @@ where
             None => (None, None, None),
         };
         let request = self.replay.first(request, &mut kept);
-        let (mut attempt, inner) = (Attempt::first(), &mut self.inner);
+        let mut attempt = Attempt::first().paid_into(self.state.budget.id());
+        let inner = &mut self.inner;
         let future = attempt.scope(|| through(&mut guard, || inner.call(request)));
         // Made where it stays, and not before the call: to move it is dear.
         let session = Session::new(guard, attempt, rules, another.zip(kept));

@@ -2,7 +2,11 @@
 //! of the others.
 
 mod limits;
+mod losers;
 mod percentile;
+mod shared;
+mod timeouts;
+mod waits;
 
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -176,10 +180,6 @@ fn panics_of_the_service_pass_and_leave_nothing() {
         ),
         (Call::never(), Call::panic()),
         (Call::never(), Call::never().panic_in_call()),
-        (
-            Call::never().panic_in_drop(),
-            Call::respond(response(&ManualClock::new(), 200, [])),
-        ),
     ] {
         let time = ManualClock::new();
         let (probe, script, watch) = inner(&time);

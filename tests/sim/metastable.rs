@@ -4,6 +4,21 @@
 //! Distributed Systems", `HotOS` 2021: a database that does 300 requests a second
 //! is asked 280 a second, by clients that wait for a second and try once more.
 //! For ten seconds nothing gets through; what was sent arrives at its end.
+//!
+//! Which part does what, in seconds from the end of the outage to all requests being
+//! answered in time again:
+//!
+//! | client | endless queue | kept server |
+//! |---|---|---|
+//! | naive | never | 1 |
+//! | kept, without breaker | never | 1 |
+//! | kept, with breaker | 7 | 7 |
+//!
+//! So either the server's short queue or the client's breaker ends the overload; the
+//! budget of retries alone bounds what is added and does not. In the first ten
+//! seconds after the outage the kept server gets 8,100 attempts from the naive
+//! client, 6,000 without breaker and 1,300 with: the breaker spares it and costs six
+//! seconds of answers, while it waits and then probes.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -190,10 +205,8 @@ where
     })
 }
 
-fn naive(rate: u32) -> Seen {
-    scenario(rate, endless_server, |way| {
-        move || call_naively(way.clone())
-    })
+fn naive(rate: u32, server: fn(&World) -> Server) -> Seen {
+    scenario(rate, server, |way| move || call_naively(way.clone()))
 }
 
 fn kept(rate: u32, server: fn(&World) -> Server, breaker: Breaker) -> Seen {
@@ -212,7 +225,7 @@ fn assert_well_before(seen: &Seen, rate: u32) {
 
 #[test]
 fn fault_062_the_naive_client_never_recovers() {
-    let seen = naive(280);
+    let seen = naive(280, endless_server);
     seen.print("naive client, endless queue, 280/s");
     assert_well_before(&seen, 280);
     assert_eq!(seen.recovery(280), None);
@@ -254,4 +267,34 @@ fn fault_062_at_seven_tenths_of_the_capacity_it_recovers_within_five_seconds() {
     assert_well_before(&seen, 210);
     let recovery = seen.recovery(210);
     assert!(recovery.is_some_and(|seconds| seconds <= 5), "{recovery:?}");
+}
+
+/// What the server contributes: it ends the overload whoever calls. It need not be
+/// told a deadline for that: its queue is short.
+#[test]
+fn fault_062_the_kept_server_recovers_before_the_naive_client() {
+    let seen = naive(280, kept_server);
+    seen.print("naive client, kept server, 280/s");
+    assert_well_before(&seen, 280);
+    let recovery = seen.recovery(280);
+    assert!(recovery.is_some_and(|seconds| seconds <= 5), "{recovery:?}");
+    // What the client contributes to this server: what it is spared meanwhile.
+    let after = |seen: &Seen| seen.load.sum(70..80);
+    let spared = [Breaker::Without, Breaker::With]
+        .map(|breaker| kept(280, kept_server, breaker))
+        .map(|kept| f64::from(after(&kept)) / f64::from(after(&seen)));
+    println!("without and with breaker, of the naive client's load: {spared:.2?}");
+    assert!(spared[0] < 0.8 && spared[1] < 0.2, "{spared:?}");
+}
+
+/// What the client contributes: its breaker ends the overload before a server that
+/// keeps nothing. It pauses, so that takes longer than a server's queue does.
+#[test]
+fn fault_062_the_kept_client_recovers_before_the_endless_server() {
+    let seen = kept(280, endless_server, Breaker::With);
+    seen.print("kept client (With breaker), endless queue, 280/s");
+    assert_well_before(&seen, 280);
+    let recovery = seen.recovery(280);
+    println!("recovered after {recovery:?} s");
+    assert!(recovery.is_some_and(|seconds| seconds < 15), "{recovery:?}");
 }

@@ -1,5 +1,9 @@
 //! Three tiers of which each tries four times: what reaches the lowest one while
 //! it fails.
+//!
+//! Of 8,400 requests in 30 s of outage, retries alone make 9,377 attempts, a factor of
+//! 1.116: above 1.1, by what the budget had saved before (100 retries) and its floor
+//! (one a second). The default stack of a client, whose breaker opens, sends 52.
 
 use std::time::Duration;
 
@@ -83,7 +87,9 @@ fn factor(breaker: Breaker) -> f64 {
 #[test]
 fn fault_062_three_tiers_add_what_one_budget_grants() {
     let factor = factor(Breaker::Without);
-    assert!(factor > 1.05 && factor <= 1.12, "{factor}");
+    // A tenth, a hundred that were saved, and 1 a second: of 280 a second for 30 s.
+    let most = 1.1 + 100.0 / 8_400.0 + 40.0 / 8_400.0;
+    assert!(factor > 1.1 && factor <= most, "{factor}");
 }
 
 #[test]

@@ -242,3 +242,25 @@ fn clocks_that_jump_harm_no_call() {
         assert_eq!(layer.handle().snapshot().in_flight, 0);
     }
 }
+
+/// Whatever number a client sends, there are no more hedges than the policy says.
+#[test]
+fn a_number_from_outside_lifts_no_bound() {
+    for number in [1, 7, u32::MAX - 1, u32::MAX] {
+        let time = ManualClock::new();
+        let (probe, script, watch) = inner(&time);
+        (0..4).for_each(|_| script.then_call(Call::never()));
+        let layer = layer(&time, 2);
+        let mut outer = attempt::Attempt::nth(number);
+        let mut service = layer.layer(probe);
+        let future = outer.scope(|| service.call(request("a")));
+        let mut hand = tower_keep::test_util::Hand::new(future);
+        for _ in 0..20 {
+            assert!(outer.scope(|| hand.poll()).is_pending());
+            time.advance(ms(100));
+        }
+        assert_eq!(layer.handle().snapshot().hedges, 2, "{number}");
+        drop(hand);
+        watch.assert_quiet();
+    }
+}
