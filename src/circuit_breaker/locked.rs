@@ -31,15 +31,19 @@ impl Circuit {
     /// Looks for calls that should have ended long ago.
     #[cold]
     pub(super) fn sweep(&self, now: Tick) {
-        let limit = self.slow_threshold.load(Ordering::Relaxed);
-        let next = now.after_nanos(width(limit)).as_nanos();
-        self.sweep_at.store(next, Ordering::Relaxed);
-        let Some(pending) = self.pending.get() else {
-            return;
-        };
         self.with(now, |phases| {
+            // Under the lock, as whoever follows another policy.
+            if now.as_nanos() < self.sweep_at.load(Ordering::Relaxed) {
+                return;
+            }
+            let limit = nanos(phases.policy.slow_threshold);
+            let next = now.after_nanos(width(limit)).as_nanos();
+            self.sweep_at.store(next, Ordering::Relaxed);
             let mut taken = Vec::new();
-            pending.sweep(now, limit, |calls| taken.push(calls));
+            if let Some(pending) = self.pending.get() {
+                let tell = |calls| taken.push(calls);
+                pending.sweep(now, limit, phases.generation(), tell);
+            }
             phases.overdue(taken, now);
             self.decide(phases, now, None);
         });
@@ -80,6 +84,12 @@ impl Circuit {
             let mut cold = self.cold.lock();
             let before = cold.state_and_generation();
             cold.phases.take_good(self.banks());
+            // Whoever waited for the lock is a little late: that is no clock gone back.
+            let now = match cold.phases.is_ahead(now) {
+                true => self.now(),
+                false => now,
+            };
+            cold.phases.rewind(now);
             cold.phases.advance(now);
             let result = act(&mut cold.phases);
             if cold.state_and_generation() != before {
@@ -104,6 +114,7 @@ impl Circuit {
         let loud = self.common.totals.is_some() || self.common.core.is_heard();
         let word = Word::of(&cold.phases, loud);
         let mut quiet_until = cold.phases.quiet_until();
+        let mut longest_wait = nanos(cold.phases.longest_wait());
         if word.is_share() {
             let odds = Odds::of(&policy);
             let sums = self.sums(&odds);
@@ -113,6 +124,7 @@ impl Circuit {
             past.advance(&policy, now, sums);
             self.odds.store(odds.to_words(past));
             quiet_until = past.slot_end();
+            longest_wait = past.span();
         } else {
             cold.past = None;
         }
@@ -129,7 +141,9 @@ impl Circuit {
         self.quiet_until
             .store(quiet_until.as_nanos(), Ordering::Release);
         // Who sees until when it refuses sees this.
-        let longest_wait = nanos(cold.phases.longest_wait());
+        let longest_refusal = nanos(cold.phases.longest_refusal());
+        self.longest_refusal
+            .store(longest_refusal, Ordering::Relaxed);
         self.longest_wait.store(longest_wait, Ordering::Relaxed);
         let refuses_until = cold.phases.refuses_until().as_nanos();
         self.refuses_until.store(refuses_until, Ordering::Release);
@@ -230,6 +244,7 @@ impl Circuit {
     pub(super) fn is_idle(&self, now: Tick) -> bool {
         let mut cold = self.cold.lock();
         cold.phases.take_good(self.banks());
+        cold.phases.rewind(now);
         cold.phases.advance(now);
         let Cold { phases, past } = &mut *cold;
         let remembers = past.as_mut().is_some_and(|past| {

@@ -40,6 +40,9 @@ impl Past {
     /// Moves on to `now`. What was counted since the last time belongs to the slot
     /// that ends. Then follows the policy.
     pub(super) fn advance(&mut self, policy: &Policy, now: Tick, sums: Sums) {
+        if self.window.is_far_ahead(now) {
+            *self = Self::new(policy, now, sums);
+        }
         self.move_on(now, sums);
         let span = policy.share_window();
         if span != self.span {
@@ -85,6 +88,11 @@ impl Past {
 
     pub(super) fn slot_end(&self) -> Tick {
         self.window.slot_end()
+    }
+
+    /// How long its window is, in nanoseconds.
+    pub(super) fn span(&self) -> u64 {
+        self.window.span()
     }
 }
 
