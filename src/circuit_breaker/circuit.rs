@@ -265,7 +265,7 @@ impl Circuit {
         if share > 0.0 && rand::random::<f64>() < share {
             return Err(None);
         }
-        Ok(Token::plain(word, Tick::MAX))
+        Ok(Token::plain(word, word.start(Some(now))))
     }
 
     /// The share of requests that is refused now.

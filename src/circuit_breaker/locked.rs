@@ -8,6 +8,7 @@ use super::mode::Mode;
 use super::odds::{Odds, Past, Sums};
 use super::phases::{Banks, Phases};
 use super::policy::Policy;
+use super::tally::SLOTS;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::event::{CircuitState, Event, Transition};
@@ -225,6 +226,28 @@ impl Circuit {
         let mut cold = self.cold.lock();
         let now = self.now();
         cold.phases.rewind(now);
+        self.publish(&mut cold, now);
+    }
+
+    /// A request that came at `start` was as if nobody had come. That hides no other
+    /// request: it is taken from the slot that counts this one, if there is one yet.
+    pub(super) fn forgive(&self, start: Tick, now: Tick) {
+        if !Odds::from_words(&self.odds.load()).counts_requests() {
+            return;
+        }
+        let end = self.quiet_until.load(Ordering::Acquire);
+        let slot = self.longest_wait.load(Ordering::Relaxed) / SLOTS as u64;
+        if start.as_nanos() >= end.saturating_sub(slot) && now.as_nanos() < end {
+            self.counters.add(FORGIVEN, 1);
+            return;
+        }
+        let mut cold = self.cold.lock();
+        self.publish(&mut cold, now);
+        if let Some(past) = &mut cold.past
+            && !past.forgive(start)
+        {
+            self.counters.add(FORGIVEN, 1);
+        }
         self.publish(&mut cold, now);
     }
 

@@ -86,6 +86,16 @@ impl Past {
         all - good >= 1.0
     }
 
+    /// Takes back a request of this time, if it is in the window yet; `false` if it is
+    /// of the present, which the sums count.
+    pub(super) fn forgive(&mut self, at: Tick) -> bool {
+        let present = self.window.is_current(at);
+        if !present {
+            self.window.add_at(at, [0, 1, 0]);
+        }
+        !present
+    }
+
     pub(super) fn slot_end(&self) -> Tick {
         self.window.slot_end()
     }

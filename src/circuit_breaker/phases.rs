@@ -372,8 +372,9 @@ impl Phases {
     /// remembers nothing bad, or nothing bad has happened for a long time.
     pub(super) fn is_idle(&self, now: Tick) -> bool {
         let forgotten = self.last_bad.saturating_add(self.policy.memory()) <= now;
-        let clean = self.tally.is_clean(&self.policy) && self.ramp.is_none() && self.trips == 0;
-        forgotten || (self.state == CircuitState::Closed && clean)
+        let clean = self.tally.is_clean(&self.policy) && self.trips == 0;
+        // A ramp holds back, whenever the last bad thing was.
+        self.ramp.is_none() && (forgotten || (self.state == CircuitState::Closed && clean))
     }
 
     pub(super) fn status(&self, now: Tick) -> Status {

@@ -253,6 +253,12 @@ impl<T: Sum> TimeWindow<T> {
         self.current = target;
     }
 
+    /// Whether this time is in the current slot.
+    #[must_use]
+    pub fn is_current(&self, at: Tick) -> bool {
+        at.as_nanos() / self.width == self.current
+    }
+
     /// Counts in the current slot.
     pub fn add(&mut self, counts: T) {
         self.add_to(self.current, counts);
