@@ -126,18 +126,6 @@ impl Reference {
         self.ramp = None;
     }
 
-    /// Somebody looks, and the clock has gone back.
-    fn rewind(&mut self, now: Nanos) {
-        if now < self.since && (self.state != CircuitState::Closed || self.ramp.is_some()) {
-            // Of the open state.
-            self.until = now + self.until.saturating_sub(self.since);
-            self.since = now;
-        }
-        for (_, lease) in &mut self.probes {
-            *lease = (*lease).min(now + self.rules.probe_timeout);
-        }
-    }
-
     pub(crate) fn advance(&mut self, now: Nanos) {
         self.rewind(now);
         self.slot = self.slot.max(now / self.width());
