@@ -148,19 +148,19 @@ mod http_body {
             Poll::Ready(Some(rejection))
         }
 
-        /// So much of a frame comes through.
-        fn pass(&mut self, mut data: Bytes) -> Bytes {
+        /// So much of a frame comes through; `None` if nothing does.
+        fn pass(&mut self, mut data: Bytes) -> Option<Bytes> {
             let Self::After(left, _) = self else {
-                return data;
+                return Some(data);
             };
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
             if size <= *left {
                 *left -= size;
-                return data;
+                return Some(data);
             }
             data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
             self.is_due();
-            data
+            (!data.is_empty()).then_some(data)
         }
 
         fn is_due(&mut self) {
@@ -183,28 +183,40 @@ mod http_body {
             cx: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
             let mut this = self.project();
-            if matches!(this.spoilt, Spoilt::After(0, _)) && !this.inner.is_end_stream() {
+            // Where it does not say that more will come, that is seen when it comes.
+            if matches!(this.spoilt, Spoilt::After(0, _)) && this.inner.size_hint().lower() > 0 {
                 this.spoilt.is_due();
             }
-            if !matches!(this.spoilt, Spoilt::Not | Spoilt::After(..)) {
-                let rejection = ready!(this.spoilt.poll_end(cx));
-                return Poll::Ready(rejection.map(|rejection| Err(rejection.into())));
-            }
-            Poll::Ready(match ready!(this.inner.as_mut().poll_frame(cx)) {
-                Some(Ok(frame)) => Some(Ok(match frame.into_data() {
-                    Ok(data) => Frame::data(this.spoilt.pass(data)),
-                    // Trailers: all of it came through.
-                    Err(frame) => {
-                        *this.spoilt = Spoilt::Not;
-                        frame
-                    }
-                })),
-                Some(Err(error)) => {
-                    *this.spoilt = Spoilt::Not;
-                    Some(Err(error.into()))
+            loop {
+                if !matches!(this.spoilt, Spoilt::Not | Spoilt::After(..)) {
+                    let rejection = ready!(this.spoilt.poll_end(cx));
+                    return Poll::Ready(rejection.map(|rejection| Err(rejection.into())));
                 }
-                None => None,
-            })
+                let next = match ready!(this.inner.as_mut().poll_frame(cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => match this.spoilt.pass(data) {
+                            Some(data) => Some(Ok(Frame::data(data))),
+                            None => continue,
+                        },
+                        // They are more, too.
+                        Err(_) if matches!(this.spoilt, Spoilt::After(0, _)) => {
+                            this.spoilt.is_due();
+                            continue;
+                        }
+                        // Trailers: all of it came through.
+                        Err(frame) => {
+                            *this.spoilt = Spoilt::Not;
+                            Some(Ok(frame))
+                        }
+                    },
+                    Some(Err(error)) => {
+                        *this.spoilt = Spoilt::Not;
+                        Some(Err(error.into()))
+                    }
+                    None => None,
+                };
+                return Poll::Ready(next);
+            }
         }
 
         fn is_end_stream(&self) -> bool {

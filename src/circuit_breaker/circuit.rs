@@ -20,7 +20,7 @@ use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::kernel::counter::Counters;
 use crate::kernel::live::Live;
-use crate::kernel::pending::{Pending, Place};
+use crate::kernel::pending::{Pending, Place, width};
 use crate::kernel::shared::pooled;
 use crate::kernel::sync::{AtomicU32, AtomicU64, Mutex, Ordering, stripes};
 use crate::kernel::window::Counts as Window;
@@ -59,8 +59,11 @@ pub(super) struct Circuit {
     pub(super) word: AtomicU64,
     /// Until when an open or half-open circuit refuses everything.
     pub(super) refuses_until: AtomicU64,
-    /// The longest that it tells anybody to wait.
+    /// The longest that it tells anybody to wait; of a kind that refuses a share, and
+    /// tells nobody, how long its window is.
     pub(super) longest_wait: AtomicU64,
+    /// The furthest ahead that `refuses_until` can lie.
+    pub(super) longest_refusal: AtomicU64,
     /// Until when a good end needs no decision.
     pub(super) quiet_until: AtomicU64,
     pub(super) slow_threshold: AtomicU64,
@@ -131,6 +134,7 @@ impl Circuit {
             word: AtomicU64::new(0),
             refuses_until: AtomicU64::new(0),
             longest_wait: AtomicU64::new(0),
+            longest_refusal: AtomicU64::new(0),
             quiet_until: AtomicU64::new(0),
             slow_threshold: AtomicU64::new(0),
             sweep_at: AtomicU64::new(0),
@@ -250,7 +254,10 @@ impl Circuit {
 
     /// Draws whether a request is in the share that is refused.
     fn draw(&self, word: Word, now: Tick) -> Result<Token, Option<Duration>> {
-        if now.as_nanos() >= self.quiet_until.load(Ordering::Acquire) {
+        let left = self.quiet_until.load(Ordering::Acquire);
+        let left = left.wrapping_sub(now.as_nanos()).wrapping_sub(1);
+        // The slot is over; or the clock has gone back by a window.
+        if left >= self.longest_wait.load(Ordering::Relaxed) {
             self.publish(&mut self.cold.lock(), now);
         }
         let share = self.refused_share();
@@ -258,7 +265,7 @@ impl Circuit {
         if share > 0.0 && rand::random::<f64>() < share {
             return Err(None);
         }
-        Ok(Token::plain(word, Tick::MAX))
+        Ok(Token::plain(word, word.start(Some(now))))
     }
 
     /// The share of requests that is refused now.
@@ -308,13 +315,17 @@ impl Circuit {
     /// How long a call that comes at `now` is told to wait, if it is refused.
     #[inline]
     fn wait(&self, now: Tick) -> Option<Duration> {
-        let until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
-        let left = until.saturating_since(now);
+        let left = || {
+            let until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
+            (now < until).then(|| until.saturating_since(now))
+        };
+        let mut wait = left()?;
         let longest = Duration::from_nanos(self.longest_wait.load(Ordering::Relaxed));
-        if left > longest && self.word().is_open() {
+        if wait > longest && nanos(wait) > self.longest_refusal.load(Ordering::Relaxed) {
             self.look_at_clock();
+            wait = left()?;
         }
-        (now < until).then_some(left.min(longest))
+        Some(wait.min(longest))
     }
 
     /// Every request is refused, as far as one can tell without a clock.
@@ -363,6 +374,11 @@ impl Circuit {
     fn enter(&self, token: &Token) -> Option<Place> {
         let pending = self.pending.get().filter(|_| self.is_current(token))?;
         let limit = self.slow_threshold.load(Ordering::Relaxed);
+        // The clock has gone back: nobody would look for long.
+        let next = token.start.after_nanos(width(limit).saturating_mul(2));
+        if self.sweep_at.load(Ordering::Relaxed) > next.as_nanos() {
+            self.sweep_at.store(0, Ordering::Relaxed);
+        }
         let place = pending.enter(token.start, limit, token.ticket.generation);
         // It may have opened in between; then this call is none of its business.
         place.filter(|place| self.is_current(token) || !pending.leave(*place))

@@ -8,6 +8,7 @@ use super::mode::Mode;
 use super::odds::{Odds, Past, Sums};
 use super::phases::{Banks, Phases};
 use super::policy::Policy;
+use super::tally::SLOTS;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::event::{CircuitState, Event, Transition};
@@ -31,15 +32,19 @@ impl Circuit {
     /// Looks for calls that should have ended long ago.
     #[cold]
     pub(super) fn sweep(&self, now: Tick) {
-        let limit = self.slow_threshold.load(Ordering::Relaxed);
-        let next = now.after_nanos(width(limit)).as_nanos();
-        self.sweep_at.store(next, Ordering::Relaxed);
-        let Some(pending) = self.pending.get() else {
-            return;
-        };
         self.with(now, |phases| {
+            // Under the lock, as whoever follows another policy.
+            if now.as_nanos() < self.sweep_at.load(Ordering::Relaxed) {
+                return;
+            }
+            let limit = nanos(phases.policy.slow_threshold);
+            let next = now.after_nanos(width(limit)).as_nanos();
+            self.sweep_at.store(next, Ordering::Relaxed);
             let mut taken = Vec::new();
-            pending.sweep(now, limit, |calls| taken.push(calls));
+            if let Some(pending) = self.pending.get() {
+                let tell = |calls| taken.push(calls);
+                pending.sweep(now, limit, phases.generation(), tell);
+            }
             phases.overdue(taken, now);
             self.decide(phases, now, None);
         });
@@ -80,6 +85,12 @@ impl Circuit {
             let mut cold = self.cold.lock();
             let before = cold.state_and_generation();
             cold.phases.take_good(self.banks());
+            // Whoever waited for the lock is a little late: that is no clock gone back.
+            let now = match cold.phases.is_ahead(now) {
+                true => self.now(),
+                false => now,
+            };
+            cold.phases.rewind(now);
             cold.phases.advance(now);
             let result = act(&mut cold.phases);
             if cold.state_and_generation() != before {
@@ -104,6 +115,7 @@ impl Circuit {
         let loud = self.common.totals.is_some() || self.common.core.is_heard();
         let word = Word::of(&cold.phases, loud);
         let mut quiet_until = cold.phases.quiet_until();
+        let mut longest_wait = nanos(cold.phases.longest_wait());
         if word.is_share() {
             let odds = Odds::of(&policy);
             let sums = self.sums(&odds);
@@ -113,6 +125,7 @@ impl Circuit {
             past.advance(&policy, now, sums);
             self.odds.store(odds.to_words(past));
             quiet_until = past.slot_end();
+            longest_wait = past.span();
         } else {
             cold.past = None;
         }
@@ -129,7 +142,9 @@ impl Circuit {
         self.quiet_until
             .store(quiet_until.as_nanos(), Ordering::Release);
         // Who sees until when it refuses sees this.
-        let longest_wait = nanos(cold.phases.longest_wait());
+        let longest_refusal = nanos(cold.phases.longest_refusal());
+        self.longest_refusal
+            .store(longest_refusal, Ordering::Relaxed);
         self.longest_wait.store(longest_wait, Ordering::Relaxed);
         let refuses_until = cold.phases.refuses_until().as_nanos();
         self.refuses_until.store(refuses_until, Ordering::Release);
@@ -214,6 +229,28 @@ impl Circuit {
         self.publish(&mut cold, now);
     }
 
+    /// A request that came at `start` was as if nobody had come. That hides no other
+    /// request: it is taken from the slot that counts this one, if there is one yet.
+    pub(super) fn forgive(&self, start: Tick, now: Tick) {
+        if !Odds::from_words(&self.odds.load()).counts_requests() {
+            return;
+        }
+        let end = self.quiet_until.load(Ordering::Acquire);
+        let slot = self.longest_wait.load(Ordering::Relaxed) / SLOTS as u64;
+        if start.as_nanos() >= end.saturating_sub(slot) && now.as_nanos() < end {
+            self.counters.add(FORGIVEN, 1);
+            return;
+        }
+        let mut cold = self.cold.lock();
+        self.publish(&mut cold, now);
+        if let Some(past) = &mut cold.past
+            && !past.forgive(start)
+        {
+            self.counters.add(FORGIVEN, 1);
+        }
+        self.publish(&mut cold, now);
+    }
+
     pub(super) fn policy(&self) -> Policy {
         self.cold.lock().phases.policy
     }
@@ -230,6 +267,7 @@ impl Circuit {
     pub(super) fn is_idle(&self, now: Tick) -> bool {
         let mut cold = self.cold.lock();
         cold.phases.take_good(self.banks());
+        cold.phases.rewind(now);
         cold.phases.advance(now);
         let Cold { phases, past } = &mut *cold;
         let remembers = past.as_mut().is_some_and(|past| {

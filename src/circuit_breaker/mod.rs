@@ -151,9 +151,10 @@
 //! happened for [`max_open_wait`](PolicyBuilder::max_open_wait) and for its time
 //! window, counted from the end of its wait if it was open; of a kind that refuses a
 //! share, until nothing bad is left in its window. So a flood of keys never frees
-//! one that is being held back. Keys that find no place, and requests without a key,
-//! share one circuit. Each circuit takes less than two kilobytes, and 16 bytes per
-//! bad call that its count window remembers. Keys are kept as hashes only; they are
+//! one that is being held back, be it by a ramp. Keys that find no place, and requests
+//! without a key, share one circuit. Each circuit takes at most about 2.1 kB, 16 bytes
+//! per bad call that its count window remembers, and 8 per failure that
+//! [`recent`](PolicyBuilder::recent) does. Keys are kept as hashes only; they are
 //! in events, never in metrics. [`Handle::circuit`] finds that of a key, and
 //! [`Handle::open_circuits`] those that are not closed.
 //!
@@ -163,7 +164,8 @@
 //! probes that take all places nobody knows that time: it is the first wait, or what
 //! is left of the first probe's time if that is less. It is the same for all that
 //! are held back, and says nothing about why. If the clock goes back behind the
-//! moment at which it opened, its wait begins anew.
+//! moment at which it opened, its wait begins anew; so do a ramp and the time of a
+//! probe, and a window that lies further ahead than it is long forgets.
 //! [`Closed`](crate::RejectionKind::Closed) if an operator has isolated it,
 //! [`NotReady`](crate::RejectionKind::NotReady).
 //!
@@ -180,7 +182,8 @@
 //! so does a good one while a window with a failure in it lacks calls. A call that
 //! is pending under a slow ratio costs two locked instructions more. A refusal of
 //! an open circuit is about 340 instructions and reads the clock once, and once more
-//! in `poll_ready`, to see whether to wait for the service. The kinds
+//! in `poll_ready`, to see whether to wait for the service, unless that has been
+//! ready since it was last called. The kinds
 //! that refuse a share add up the counts of all threads on every call, and a keyed
 //! breaker looks its circuit up.
 //!

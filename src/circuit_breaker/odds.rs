@@ -40,6 +40,9 @@ impl Past {
     /// Moves on to `now`. What was counted since the last time belongs to the slot
     /// that ends. Then follows the policy.
     pub(super) fn advance(&mut self, policy: &Policy, now: Tick, sums: Sums) {
+        if self.window.is_far_ahead(now) {
+            *self = Self::new(policy, now, sums);
+        }
         self.move_on(now, sums);
         let span = policy.share_window();
         if span != self.span {
@@ -83,8 +86,23 @@ impl Past {
         all - good >= 1.0
     }
 
+    /// Takes back a request of this time, if it is in the window yet; `false` if it is
+    /// of the present, which the sums count.
+    pub(super) fn forgive(&mut self, at: Tick) -> bool {
+        let present = self.window.is_current(at);
+        if !present {
+            self.window.add_at(at, [0, 1, 0]);
+        }
+        !present
+    }
+
     pub(super) fn slot_end(&self) -> Tick {
         self.window.slot_end()
+    }
+
+    /// How long its window is, in nanoseconds.
+    pub(super) fn span(&self) -> u64 {
+        self.window.span()
     }
 }
 

@@ -2,6 +2,8 @@
 //! call through a closed circuit. No clock, no atomics: the time and the numbers
 //! of good calls come in, a transition comes out.
 
+mod back;
+
 use std::time::Duration;
 
 use super::ends::{End, EndKind, Settled, Status, Ticket};
@@ -111,6 +113,14 @@ impl Phases {
         }
     }
 
+    /// The furthest ahead that [`refuses_until`](Self::refuses_until) can lie.
+    pub(super) fn longest_refusal(&self) -> Duration {
+        match self.state {
+            CircuitState::HalfOpen => self.policy.probe_timeout,
+            _ => self.longest_wait(),
+        }
+    }
+
     /// The longest that a refused call is told to wait. How long a probe takes
     /// nobody knows: its lease is a bound, but no good guess.
     pub(super) fn longest_wait(&self) -> Duration {
@@ -154,15 +164,6 @@ impl Phases {
         self.ramp
             .as_mut()
             .map_or(Ok(()), |ramp| ramp.admit(elapsed))
-    }
-
-    /// The clock has gone back behind the beginning of this state: the wait begins
-    /// anew, so that it is neither shorter nor much longer than it was to be.
-    pub(super) fn rewind(&mut self, now: Tick) {
-        if self.state == CircuitState::Open && now < self.since {
-            self.until = now.saturating_add(self.longest_wait());
-            (self.since, self.last_bad) = (now, self.until);
-        }
     }
 
     /// It has recovered for good.
@@ -371,8 +372,9 @@ impl Phases {
     /// remembers nothing bad, or nothing bad has happened for a long time.
     pub(super) fn is_idle(&self, now: Tick) -> bool {
         let forgotten = self.last_bad.saturating_add(self.policy.memory()) <= now;
-        let clean = self.tally.is_clean(&self.policy) && self.ramp.is_none() && self.trips == 0;
-        forgotten || (self.state == CircuitState::Closed && clean)
+        let clean = self.tally.is_clean(&self.policy) && self.trips == 0;
+        // A ramp holds back, whenever the last bad thing was.
+        self.ramp.is_none() && (forgotten || (self.state == CircuitState::Closed && clean))
     }
 
     pub(super) fn status(&self, now: Tick) -> Status {

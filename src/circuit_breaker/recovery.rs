@@ -42,6 +42,13 @@ impl Probes {
         first.filter(|_| self.places.len() >= most as usize)
     }
 
+    /// No lease ends later.
+    pub(super) fn end_by(&mut self, latest: Tick) {
+        for place in &mut self.places {
+            place.lease = place.lease.min(latest);
+        }
+    }
+
     /// One more, or how long until there is a place.
     pub(super) fn take(&mut self, policy: &Policy, now: Tick) -> Result<u32, Duration> {
         self.places.retain(|place| now < place.lease);

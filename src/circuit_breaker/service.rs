@@ -70,7 +70,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Nobody waits for a service that will not be called.
         let simple = self.state.is_simple(self.state.one.word());
-        if !simple && self.state.is_shut() {
+        if !simple && self.state.is_shut(|| self.inner.is_ready()) {
             return Poll::Ready(Ok(()));
         }
         self.inner.poll_ready(cx)

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::circuit::{
-    CANCELLED, Circuit, FAILED, FORGIVEN, LATE, LOST, NEUTRAL, OUTSIDE, SUCCESS, SUCCESS_APART,
-    Token,
+    CANCELLED, Circuit, FAILED, LATE, LOST, NEUTRAL, OUTSIDE, SUCCESS, SUCCESS_APART, Token,
 };
 use super::ends::{End, EndKind, Settled};
 use super::word::Word;
@@ -124,7 +123,7 @@ impl Circuit {
             self.count(counted);
             match kind {
                 _ if !current => self.count(LATE),
-                EndKind::Neutral => self.counters.add(FORGIVEN, 1),
+                EndKind::Neutral => self.forgive(token.start, now),
                 EndKind::Failure { .. } => self.counters.add(LOST, 1),
                 EndKind::Success => {}
             }

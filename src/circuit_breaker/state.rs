@@ -129,11 +129,12 @@ impl State {
         self.one.refusal(now)
     }
 
-    /// Every request is refused now, whatever its key.
+    /// Nobody needs to ask the service: every request is refused now, whatever its
+    /// key; or some may be, and the service is `ready`, which is seen without a clock.
     #[inline]
-    pub(super) fn is_shut(&self) -> bool {
+    pub(super) fn is_shut(&self, ready: impl FnOnce() -> bool) -> bool {
         let open = !self.one.word().is_closed() || self.core.is_overruled();
-        open && self.refuses_all()
+        open && (ready() || self.refuses_all())
     }
 
     #[cold]

@@ -76,11 +76,6 @@ impl Word {
         self.0 & STATE == 0
     }
 
-    #[inline]
-    pub(super) fn is_open(self) -> bool {
-        self.0 & STATE == OPEN
-    }
-
     /// Refuses a share of the requests.
     #[inline]
     pub(super) fn is_share(self) -> bool {
@@ -104,10 +99,12 @@ impl Word {
         self.0 & TIMED != 0
     }
 
-    /// When a call that comes `now` began, if that matters; else the end of time.
+    /// When a call that comes `now` began, if that matters, as also where a neutral end
+    /// is taken from the slot of its begin; else the end of time.
     #[inline]
     pub(super) fn start(self, now: Option<Tick>) -> Tick {
-        now.filter(|_| self.is_timed()).unwrap_or(Tick::MAX)
+        now.filter(|_| self.0 & (TIMED | SHARE) != 0)
+            .unwrap_or(Tick::MAX)
     }
 
     /// When a call ends matters.

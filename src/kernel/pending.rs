@@ -61,13 +61,24 @@ pub fn width(limit: u64) -> u64 {
     (limit / PER_LIMIT).max(1)
 }
 
-/// Low bits of a tag that tell one epoch of calls from the next.
+/// Low bits of a tag: those that tell one epoch of calls from the next, and those
+/// that tell the limit that their slices are a part of.
 const EPOCHS: u64 = 0b111;
+const LIMITS: u64 = 0b111_1000;
+const LIMIT_BITS: u32 = LIMITS.count_ones();
+const LOW_BITS: u32 = EPOCHS.count_ones() + LIMIT_BITS;
+const LOW: u64 = EPOCHS | LIMITS;
 
-/// The number of a slice as it is kept, with its epoch. It wraps after 2³⁶ limits.
-fn tag(slice: u64, epoch: u32) -> u64 {
-    let tag = (slice << EPOCHS.count_ones()) | (u64::from(epoch) & EPOCHS);
-    tag & ((1 << TAG_BITS) - 1)
+/// What tells the calls of an epoch and a limit from others.
+fn mark(limit: u64, epoch: u32) -> u64 {
+    // Fibonacci hashing: the upper bits depend on all bits of the limit.
+    let limit = limit.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - LIMIT_BITS);
+    (limit << EPOCHS.count_ones()) | (u64::from(epoch) & EPOCHS)
+}
+
+/// The number of a slice as it is kept, with its mark. It wraps after 2³² limits.
+fn tag(slice: u64, mark: u64) -> u64 {
+    ((slice << LOW_BITS) | mark) & ((1 << TAG_BITS) - 1)
 }
 
 fn tag_of(word: u64) -> u64 {
@@ -107,7 +118,7 @@ impl Pending {
         let at = thread % self.stripes.len();
         let stripe = NonZeroU16::new(u16::try_from(at + 1).ok()?)?;
         let index = usize::try_from(slice % PLACES as u64).unwrap_or(0);
-        let mine = tag(slice, epoch);
+        let mine = tag(slice, mark(limit, epoch));
         let join = |word: u64| match (tag_of(word) == mine, word & COUNT) {
             (true, COUNT) => None,
             (true, _) => (word & SWEPT == 0).then(|| word + 1),
@@ -136,27 +147,42 @@ impl Pending {
     }
 
     /// Takes all calls whose whole slice began at least `limit` before `now`, and
-    /// tells which they were, in any order.
-    pub fn sweep(&self, now: Tick, limit: u64, taken: impl FnMut(Taken)) {
-        self.take_where(|tag, index| age(tag, index, now.as_nanos(), limit), taken);
+    /// tells which they were, in any order. It also takes, and tells of none: calls
+    /// that were entered by another limit or in another epoch, and calls of a time
+    /// that is not near.
+    pub fn sweep(&self, now: Tick, limit: u64, epoch: u32, mut taken: impl FnMut(Taken)) {
+        let mine = mark(limit, epoch);
+        let age = |tag: u64, index| match tag & LOW == mine {
+            true => age(tag, index, now.as_nanos(), limit),
+            false => Some(None),
+        };
+        let tell = |calls: u64, slice, age: Option<u64>| {
+            if let Some(age) = age {
+                taken(Taken { calls, slice, age });
+            }
+        };
+        self.take_where(age, tell);
     }
 
     /// Takes all calls there are.
     pub fn clear(&self) {
-        self.take_where(|_, _| Some(0), |_| {});
+        self.take_where(|_, _| Some(()), |_, _, ()| {});
     }
 
-    fn take_where(&self, old: impl Fn(u64, usize) -> Option<u64>, mut taken: impl FnMut(Taken)) {
+    fn take_where<T>(
+        &self,
+        which: impl Fn(u64, usize) -> Option<T>,
+        mut taken: impl FnMut(u64, u32, T),
+    ) {
         for stripe in &self.stripes {
             for (index, place) in stripe.0.iter().enumerate() {
                 let word = place.load(Ordering::Acquire);
                 if word & COUNT > 0
-                    && let Some(age) = old(tag_of(word), index)
+                    && let Some(found) = which(tag_of(word), index)
                 {
                     let calls = take(place, tag_of(word));
-                    let slice = low(tag_of(word));
                     if calls > 0 {
-                        taken(Taken { calls, slice, age });
+                        taken(calls, low(tag_of(word)), found);
                     }
                 }
             }
@@ -184,19 +210,22 @@ fn take(place: &AtomicU64, tag: u64) -> u64 {
     }
 }
 
-/// How old the slice in this place is, if it ended at least `limit` before `now`.
-fn age(kept: u64, index: usize, now: u64, limit: u64) -> Option<u64> {
+/// How old the slice in this place is, if it ended at least `limit` before `now`;
+/// `Some(None)` if it is further ahead than any thread can be.
+fn age(kept: u64, index: usize, now: u64, limit: u64) -> Option<Option<u64>> {
     let (width, places) = (width(limit), PLACES as u64);
     let current = now / width;
     // The latest slice that has this place.
     let back = (current % places + places - index as u64) % places;
     let latest = current.saturating_sub(back);
-    let ahead = tag(latest, 0).wrapping_sub(kept & !EPOCHS) & ((1 << TAG_BITS) - 1);
+    let ahead = tag(latest, 0).wrapping_sub(kept & !LOW) & ((1 << TAG_BITS) - 1);
+    let turn = (places << (64 - TAG_BITS + LOW_BITS)).cast_signed();
     let old = match (ahead << (64 - TAG_BITS)).cast_signed() {
-        // Of a clock that has gone back.
+        // The clock has gone back.
+        far if far < -turn => return Some(None),
         ..0 => false,
         0 => (latest + 1).saturating_mul(width).saturating_add(limit) <= now,
         1.. => true,
     };
-    old.then_some(back + (ahead >> EPOCHS.count_ones()))
+    old.then_some(Some(back + (ahead >> LOW_BITS)))
 }

@@ -56,6 +56,12 @@ impl<S> Readied<S> {
         std::mem::replace(self, fresh)
     }
 
+    /// Whether it has said yes, and was not called since.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// Asks the service, and remembers its yes.
     #[inline]
     pub fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>

@@ -222,21 +222,41 @@ impl<T: Sum> TimeWindow<T> {
         &mut self.slots[at]
     }
 
-    /// Moves on to `now`, never back.
+    /// Its length in nanoseconds, in whole slots.
+    #[must_use]
+    pub fn span(&self) -> u64 {
+        self.width.saturating_mul(self.slots.len() as u64)
+    }
+
+    /// Whether the current slot lies a whole window ahead of `now`: the clock has gone
+    /// back.
+    #[must_use]
+    pub fn is_far_ahead(&self, now: Tick) -> bool {
+        self.current.saturating_sub(now.as_nanos() / self.width) >= self.slots.len() as u64
+    }
+
+    /// Moves on to `now`, and not back: what is less than a window ahead waits, and
+    /// what is further ahead is forgotten.
     pub fn advance(&mut self, now: Tick) {
         let steps = self.slots_until(now);
-        let target = self.current + steps;
-        if steps >= self.slots.len() as u64 {
+        if steps >= self.slots.len() as u64 || self.is_far_ahead(now) {
             self.slots.fill(T::default());
             self.sum = T::default();
-            self.current = target;
+            self.current = now.as_nanos() / self.width;
             return;
         }
+        let target = self.current + steps;
         for step in 1..=steps {
             let old = std::mem::take(self.slot(self.current + step));
             self.sum.sub(old);
         }
         self.current = target;
+    }
+
+    /// Whether this time is in the current slot.
+    #[must_use]
+    pub fn is_current(&self, at: Tick) -> bool {
+        at.as_nanos() / self.width == self.current
     }
 
     /// Counts in the current slot.

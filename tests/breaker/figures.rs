@@ -118,6 +118,18 @@ impl Reference {
         }
     }
 
+    /// Somebody looks, and the clock has gone back.
+    pub(crate) fn rewind(&mut self, now: Nanos) {
+        if now < self.since && (self.state != CircuitState::Closed || self.ramp.is_some()) {
+            // Of the open state.
+            self.until = now + self.until.saturating_sub(self.since);
+            self.since = now;
+        }
+        for (_, lease) in &mut self.probes {
+            *lease = (*lease).min(now + self.rules.probe_timeout);
+        }
+    }
+
     /// Whether the probes went badly, and whether there were enough.
     pub(crate) fn verdict(&self) -> (bool, bool) {
         let failures = self.probed.iter().filter(|probe| probe.0).count() as u64;

@@ -279,3 +279,28 @@ fn an_update_of_a_key_is_told() {
     handle.update_for(&by(), &1, None).unwrap();
     assert_eq!(told.load(Ordering::Relaxed), 2);
 }
+
+/// A key in a ramp is being held back: a flood of keys does not free it.
+#[test]
+fn a_flood_of_keys_ends_no_ramp() {
+    let by = key::value(|n: &u32| Some(*n));
+    let time = ManualClock::new();
+    let setup = Setup::new().with_clock(time.clock());
+    let policy = fixed().consecutive(1).ramp(secs(3600)).max_keys(1);
+    let handle = CircuitBreakerLayer::keyed_with(policy.build().unwrap(), by, setup).handle();
+    handle.admit_for(&by, &0).unwrap().finish(BAD);
+    time.advance(secs(1));
+    handle.admit_for(&by, &0).unwrap().finish(Outcome::Success);
+    time.advance(secs(2));
+    for other in 1..50 {
+        time.advance(secs(1));
+        drop(handle.admit_for(&by, &other));
+    }
+    let pass = |_: &u32| {
+        let permit = handle.admit_for(&by, &0);
+        permit.map(|p| p.finish(Outcome::Success)).is_ok()
+    };
+    assert_eq!((0..100).filter(pass).count(), 10);
+    time.advance(secs(3600));
+    assert_eq!((0..100).filter(pass).count(), 100);
+}

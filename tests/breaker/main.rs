@@ -9,6 +9,7 @@
 #[macro_use]
 mod support;
 
+mod back;
 mod behaviour;
 mod figures;
 mod files;
@@ -21,4 +22,5 @@ mod reference;
 mod share_model;
 mod shares;
 mod slow;
+mod threads;
 mod transitions;

@@ -127,6 +127,7 @@ impl Reference {
     }
 
     pub(crate) fn advance(&mut self, now: Nanos) {
+        self.rewind(now);
         self.slot = self.slot.max(now / self.width());
         let over = self.rules.ramp.unwrap_or(0);
         if self.ramp.is_some() && now.saturating_sub(self.since) >= over {
@@ -237,16 +238,18 @@ impl Reference {
     fn decide_admission(&mut self, now: Nanos) -> Result<bool, Nanos> {
         match self.state {
             CircuitState::Open if now < self.until => {
-                let whole = self.until - self.since;
-                if now < self.since {
-                    // The clock has gone back.
-                    (self.since, self.until) = (now, now + whole);
-                }
+                self.rewind(now);
                 return Err(self.until - now);
             }
             CircuitState::Open => self.enter(CircuitState::HalfOpen, now),
             CircuitState::HalfOpen => {}
             _ => return self.climb(now).map(|()| false),
+        }
+        let bound = self.rules.probe_timeout.max(self.rules.wait);
+        match self.full_until().filter(|end| now < *end) {
+            Some(end) if end - now > bound => self.rewind(now),
+            Some(end) => return Err((end - now).min(self.rules.wait)),
+            None => self.rewind(now),
         }
         self.probes.retain(|(_, lease)| now < *lease);
         match self.full_until() {

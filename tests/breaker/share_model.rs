@@ -34,8 +34,9 @@ struct Life {
     list: Vec<(u64, Evidence)>,
     mode: Mode,
     generation: u64,
-    /// With the generation of those that are evidence when they end.
-    calls: Vec<(Permit, Option<u64>)>,
+    /// With the generation of those that are evidence when they end, and the slot of
+    /// their beginning.
+    calls: Vec<(Permit, Option<u64>, u64)>,
 }
 
 fn policy(rules: &Rules) -> tower_keep::circuit_breaker::PolicyBuilder {
@@ -114,7 +115,8 @@ impl Life {
         let outside = self.mode == Mode::Dark && self.handle.snapshot().bypassed > bypassed;
         let counts = asks && !outside;
         if let Ok(permit) = got {
-            self.calls.push((permit, counts.then_some(self.generation)));
+            let generation = counts.then_some(self.generation);
+            self.calls.push((permit, generation, self.slot()));
         }
     }
 
@@ -123,7 +125,7 @@ impl Life {
             return;
         };
         let at = usize::try_from(self.random.below(at + 1)).unwrap();
-        let (permit, generation) = self.calls.swap_remove(at);
+        let (permit, generation, begun) = self.calls.swap_remove(at);
         let (outcome, evidence) = match self.random.below(10) {
             0..4 => (Outcome::Success, Evidence::Good),
             4..8 => (BAD, Evidence::Lost),
@@ -133,7 +135,11 @@ impl Life {
         };
         permit.finish(outcome);
         if generation == Some(self.generation) {
-            self.add(evidence);
+            let slot = match evidence {
+                Evidence::Forgiven => begun,
+                _ => self.slot(),
+            };
+            self.list.push((slot, evidence));
         }
     }
 

@@ -7,7 +7,7 @@ use tower_keep::classify::Outcome;
 use tower_keep::test_util::{ManualClock, Ready};
 
 use crate::behaviour::{BAD, breaker, finish};
-use crate::support::{inner, ms, request};
+use crate::support::{inner, ms, request, secs};
 
 /// A request that says nothing in the end was none.
 #[test]
@@ -120,4 +120,41 @@ fn a_burst_counts_before_it_is_answered() {
             assert!(handle.snapshot().refused_share < 1e-9);
         }
     }
+}
+
+/// Neutral ends of requests that the window has forgotten hide no failures.
+#[test]
+fn late_neutral_ends_hide_nothing() {
+    let policy = Policy::builder()
+        .kind(Kind::ClientThrottle)
+        .minimum_calls(10)
+        .time_window(secs(10));
+    let (time, handle) = breaker(policy);
+    let mut long = Vec::new();
+    for _ in 0..90 {
+        long.extend(handle.admit().ok());
+        time.advance(secs(2));
+    }
+    let calls = || handle.snapshot().window().calls;
+    // Those of the window are taken from where they are, and are gone with it.
+    let lately = long.split_off(long.len() - 2);
+    let before = calls();
+    for permit in lately {
+        permit.finish(Outcome::Neutral);
+    }
+    assert_eq!(calls(), before - 2);
+    time.advance(secs(20));
+    for _ in 0..60 {
+        let _ = handle.admit().map(|permit| permit.finish(BAD));
+    }
+    let before = handle.snapshot().refused_share;
+    for permit in long {
+        permit.finish(Outcome::Neutral);
+    }
+    let after = handle.snapshot().refused_share;
+    assert!(before > 0.7, "{before}");
+    assert!(
+        (before - after).abs() < 1e-9,
+        "{before} before, {after} after"
+    );
 }

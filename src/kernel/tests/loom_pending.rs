@@ -16,7 +16,7 @@ fn loom_pending_ends_vs_sweep() {
     model(2, || {
         let pending = Arc::new(Pending::new(1));
         let start = Tick::from_nanos(5);
-        let places = [(); 2].map(|()| pending.enter_from(0, start, LIMIT, 0).unwrap());
+        let places = [(); 2].map(|()| pending.enter_from(0, start, LIMIT, 1).unwrap());
         let ends = places.map(|place| {
             let pending = Arc::clone(&pending);
             thread::spawn(move || u64::from(pending.leave(place)))
@@ -33,12 +33,12 @@ fn loom_pending_place_changes_hands() {
     model(2, || {
         let pending = Arc::new(Pending::new(1));
         let old = pending
-            .enter_from(0, Tick::from_nanos(5), LIMIT, 0)
+            .enter_from(0, Tick::from_nanos(5), LIMIT, 1)
             .unwrap();
         let other = {
             let pending = Arc::clone(&pending);
             // The same place, two limits later.
-            thread::spawn(move || pending.enter_from(0, Tick::from_nanos(325), LIMIT, 0))
+            thread::spawn(move || pending.enter_from(0, Tick::from_nanos(325), LIMIT, 1))
         };
         let swept = sweep(&pending, Tick::from_nanos(325), LIMIT);
         let ended = u64::from(pending.leave(old));

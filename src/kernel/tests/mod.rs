@@ -66,7 +66,7 @@ fn model(bound: usize, f: impl Fn() + Send + Sync + 'static) {
 #[cfg(feature = "circuit-breaker")]
 fn sweep(pending: &super::pending::Pending, now: crate::clock::Tick, limit: u64) -> u64 {
     let mut calls = 0;
-    pending.sweep(now, limit, |taken| calls += taken.calls);
+    pending.sweep(now, limit, 1, |taken| calls += taken.calls);
     calls
 }
 

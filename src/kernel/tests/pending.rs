@@ -80,11 +80,30 @@ fn a_clock_that_goes_back_makes_nobody_old() {
     let pending = Pending::new(1);
     let at = Tick::from_nanos;
     let hour = 3_600_000_000_000;
-    let place = pending.enter_from(0, at(2 * hour), 1_000, 0).unwrap();
-    assert_eq!(sweep(&pending, at(hour), 1_000), 0);
-    assert_eq!(sweep(&pending, at(0), 1_000), 0);
-    assert_eq!(sweep(&pending, at(9 * hour), 1_000), 1);
+    let place = pending.enter_from(0, at(2 * hour), 1_000_000, 1).unwrap();
+    // A little: it is looked for as before.
+    assert_eq!(sweep(&pending, at(2 * hour - 1_000_000), 1_000_000), 0);
+    assert_eq!(sweep(&pending, at(9 * hour), 1_000_000), 1);
     assert!(!pending.leave(place));
+    // Far: nobody knows how old it is, and it is in nobody's way.
+    let place = pending.enter_from(0, at(3 * hour), 1_000_000, 1).unwrap();
+    assert_eq!(sweep(&pending, at(hour), 1_000_000), 0);
+    assert!(!pending.leave(place));
+}
+
+/// What was entered by another limit, or in another epoch, is nobody's to judge.
+#[test]
+fn another_limit_or_epoch_makes_nobody_old() {
+    const SECOND: u64 = 1_000_000_000;
+    let now = Tick::from_nanos(1_000 * SECOND);
+    for (limit, epoch) in [(100 * SECOND, 1), (2 * SECOND, 1), (SECOND, 2)] {
+        let pending = Pending::new(1);
+        let place = pending.enter_from(0, now, limit, epoch).unwrap();
+        assert_eq!(sweep(&pending, now, SECOND), 0, "{limit} {epoch}");
+        let later = now.saturating_add(std::time::Duration::from_secs(500));
+        assert_eq!(sweep(&pending, later, SECOND), 0, "{limit} {epoch}");
+        assert!(!pending.leave(place));
+    }
 }
 
 /// The calls of one epoch do not keep those of the next from their places.
@@ -109,7 +128,7 @@ fn a_sweep_tells_whose_calls_it_took() {
         entered.unwrap()
     });
     let mut taken = Vec::new();
-    pending.sweep(Tick::from_nanos(1_001_600), limit, |calls| {
+    pending.sweep(Tick::from_nanos(1_001_600), limit, 3, |calls| {
         taken.push(calls);
     });
     taken.sort_by_key(|calls| std::cmp::Reverse(calls.age));

@@ -193,3 +193,19 @@ async fn answers_of_other_layers_are_whole() {
     let body = http_body_util::BodyExt::collect(answer.into_body()).await;
     assert!(!body.unwrap().to_bytes().is_empty());
 }
+
+/// Exactly so many bytes, of a body that does not know beforehand that it ends.
+#[test]
+fn a_body_of_just_so_many_bytes_passes_whole() {
+    let time = ManualClock::new();
+    for (chunks, bytes) in [(vec!["abc"], 3), (vec!["ab", "c"], 3), (vec![], 0)] {
+        let steps = chunks
+            .iter()
+            .map(|chunk| data(chunk))
+            .chain([BodyStep::Pend(1)]);
+        let (mut body, seen) = body_of(&time, after(Fault::Reset, bytes), steps);
+        let said = [chunks.clone(), vec!["end"]].concat().join(" ");
+        assert_eq!(read(&time, &mut body), said);
+        assert_eq!(seen().reset, 0);
+    }
+}
