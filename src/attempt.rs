@@ -19,13 +19,13 @@
 //! about a call that succeeds. `tokio::spawn` leaves the scope: [`carry`] takes the number
 //! along, and nothing comes back from there.
 //!
-//! Between processes, with the feature `http`, [`WriteLayer`] on a client and
-//! [`ReadLayer`] on a server carry both:
+//! Between processes, with the feature `http`, `WriteLayer` on a client and
+//! `ReadLayer` on a server carry both:
 //!
 //! | | request | response |
 //! |---|---|---|
-//! | [`Wire::Http`] | `x-attempt`: the number, from 2 on | `x-should-retry: false` |
-//! | [`Wire::Grpc`] | `grpc-previous-rpc-attempts`: the number less one, from 1 on | `grpc-retry-pushback-ms: -1` |
+//! | `Wire::Http` | `x-attempt`: the number, from 2 on | `x-should-retry: false` |
+//! | `Wire::Grpc` | `grpc-previous-rpc-attempts`: the number less one, from 1 on | `grpc-retry-pushback-ms: -1` |
 //!
 //! A first attempt writes nothing. The gRPC names are those of its proposal A6;
 //! `x-should-retry` is what several public interfaces answer.

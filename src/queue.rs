@@ -1,6 +1,6 @@
 //! Waiting for admission: who comes first, and who is sent away.
 //!
-//! A [`bulkhead`](crate::bulkhead) and an [`adaptive`](crate::adaptive) limit let
+//! A bulkhead and an adaptive limit let
 //! what is over the limit wait once they are `.queued()`. The queue is bounded in
 //! length and in time, and a request whose deadline has passed leaves before it
 //! is served. A [`Discipline`] says in which order it serves and what it gives

@@ -2,7 +2,7 @@
 //!
 //! Retry and hedge ask a [`Replay`] for another one of a request. [`Cloned`] is
 //! for requests that are cheap to clone, [`by`] for those that are cloned some
-//! other way, or sometimes not at all; with the feature `http`, [`Buffered`]
+//! other way, or sometimes not at all; with the feature `http`, `Buffered`
 //! keeps a bounded copy of a streaming body while it flows, and clones the rest.
 
 #[cfg(feature = "http")]

@@ -52,9 +52,11 @@ impl<M, R, C> BulkheadLayer<M, R, C> {
     /// Holds a permit until the response's body has ended, not only its head.
     /// Services must then answer with `http::Response`s.
     ///
-    /// A body that stalls keeps its permit. Bound it, by a
-    /// [`ResponseBodyTimeoutLayer`](crate::timeout::ResponseBodyTimeoutLayer) inside
-    /// on a client, or by the server's own limits: a deadline ends with the head.
+    /// A body that stalls, or that nobody reads, keeps its permit: a deadline ends with
+    /// the head. A [`ResponseBodyTimeoutLayer`](crate::timeout::ResponseBodyTimeoutLayer)
+    /// inside ends one that stalls, but nothing here ends one that is never polled: a
+    /// server that holds permits so needs limits on its idle connections, or as few
+    /// clients as there are permits can use them all up by not reading.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn until_body_end(self) -> BulkheadLayer<M, crate::release::OnBodyEnd, C> {

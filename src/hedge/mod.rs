@@ -46,7 +46,7 @@
 //!     .hedges(2)
 //!     .build()?;
 //! let layer = HedgeLayer::with_budget(policy, hedge::idempotent(), budget, Setup::named("search"))
-//!     .replay(Buffered::default())
+//!     .replay(Buffered::up_to(64 * 1024))
 //!     .classify(Http);
 //! assert_eq!(layer.handle().snapshot().delay, Some(Duration::from_millis(80)));
 //! # Ok::<(), tower_keep::PolicyError>(())
