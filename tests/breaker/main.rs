@@ -22,5 +22,4 @@ mod reference;
 mod share_model;
 mod shares;
 mod slow;
-mod threads;
 mod transitions;
