@@ -44,15 +44,13 @@
 //! assert_eq!(Attempt::current(), None);
 //! ```
 
+mod scoped;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
+pub use self::scoped::{Scoped, carry};
 
 #[cfg(any(feature = "retry", feature = "hedge"))]
 use crate::error::LayerId;
@@ -321,15 +319,6 @@ pub fn mark() {
     change(|attempt| attempt.head.0 |= MARK);
 }
 
-/// A future that keeps the attempt in force here, for `tokio::spawn` and for
-/// whatever else polls it elsewhere. Nothing that is noted or marked there comes
-/// back; polled where an attempt is in force, what it notes does, and a mark does
-/// not.
-pub fn carry<F>(future: F) -> Scoped<F> {
-    let attempt = CURRENT.try_with(Current::get).unwrap_or(NONE);
-    Scoped { future, attempt }
-}
-
 /// Puts an attempt in force until it is dropped, also by a panic.
 #[derive(Debug)]
 pub(crate) struct Scope<'a> {
@@ -380,33 +369,5 @@ impl Drop for Scope<'_> {
                 outer => outer.having_tried(head),
             });
         });
-    }
-}
-
-pin_project! {
-    /// A future with an attempt in force; see [`Attempt::wrap`] and [`carry`].
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Scoped<F> {
-        #[pin]
-        future: F,
-        attempt: Attempt,
-    }
-}
-
-impl<F> Scoped<F> {
-    /// The attempt, with what it has learnt.
-    pub fn attempt(&self) -> Attempt {
-        self.attempt
-    }
-}
-
-impl<F: Future> Future for Scoped<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _scope = Scope::enter(this.attempt);
-        this.future.poll(cx)
     }
 }

@@ -117,6 +117,7 @@
 //! `Hedged` (started, won, no budget), `Finished` with the outcome of the call,
 //! `Rejected`, `Updated`, `CallbackPanicked`.
 
+mod call;
 mod future;
 mod handle;
 mod layer;

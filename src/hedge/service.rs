@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::future::{HedgeFuture, More};
+use super::call::More;
+use super::future::HedgeFuture;
 use super::may::MayHedge;
 use super::state::State;
 use crate::classify::{Classify, ErrorsOnly};

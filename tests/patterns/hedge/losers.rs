@@ -57,10 +57,9 @@ fn fault_001_attempts_are_gone_before_the_end_is_told() {
     (0..2).for_each(|_| script.then_call(Call::never()));
     let told = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&told);
-    let counts = watch.clone();
     let setup = setup(&time).with_listener(move |_: &Source<'_>, event: &Event<'_>| {
         if let Event::Finished(_) = event {
-            seen.lock().unwrap().push(counts.counts().in_flight);
+            seen.lock().unwrap().push(watch.counts().in_flight);
         }
     });
     let layer = HedgeLayer::with(policy(1), hedge::every(), setup);

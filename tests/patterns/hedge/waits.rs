@@ -111,6 +111,10 @@ fn fault_067_an_attempt_whose_service_is_ready_past_the_deadline_is_not_begun() 
 
 /// The only place, which the response's body keeps until its end.
 #[tokio::test(start_paused = true)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the handler and the test are tokio's"
+)]
 async fn a_hedge_that_waits_in_a_queue_for_its_own_response() {
     let setup = || Setup::new().with_clock(Clock::tokio());
     let bulkhead = bulkhead::Policy::builder()
