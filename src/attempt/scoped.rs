@@ -23,8 +23,8 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         #[pin]
-        future: F,
-        attempt: Attempt,
+        pub(super) future: F,
+        pub(super) attempt: Attempt,
     }
 }
 

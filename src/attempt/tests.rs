@@ -1,5 +1,9 @@
 //! Scopes, and what comes back from them.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,21 +1,18 @@
 //! A call and its hedges: what is decided while they are under way.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::state::{State, leaves_it};
-use crate::attempt::{self, Attempt};
+use crate::attempt::Attempt;
 use crate::budget::Grant;
 use crate::classify::{Classify, Failure, Outcome};
 use crate::clock::{Sleep, Tick};
 use crate::deadline::Deadline;
 use crate::error::AsRejection;
-use crate::kernel::gate::Gate;
 use crate::kernel::guard::{Guard, through};
 use crate::kernel::oneshot::Oneshot;
 use crate::replay::{Earlier, Replay};

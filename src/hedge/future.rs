@@ -9,17 +9,13 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::call::{Call, More, call_off};
-use super::state::{State, leaves_it};
+use super::state::State;
 use crate::attempt::{self, Attempt};
-use crate::budget::Grant;
-use crate::classify::{Classify, Failure, Outcome};
-use crate::clock::{Sleep, Tick};
-use crate::deadline::Deadline;
+use crate::classify::{Classify, Outcome};
 use crate::error::AsRejection;
 use crate::kernel::gate::Gate;
 use crate::kernel::guard::{Guard, through};
-use crate::kernel::oneshot::Oneshot;
-use crate::replay::{Earlier, Replay};
+use crate::replay::Replay;
 
 pin_project! {
     /// The future of [`Hedge`](super::Hedge). Polled again after it has resolved,

@@ -27,7 +27,7 @@ fn policy(permits: u32, per: Duration, burst: u32) -> Policy {
 fn throttle(policy: Policy) -> (ManualClock, Handle) {
     let time = ManualClock::new();
     let setup = Setup::new().with_clock(time.clock());
-    (time.clone(), ThrottleLayer::with(policy, setup).handle())
+    (time, ThrottleLayer::with(policy, setup).handle())
 }
 
 fn is_admitted(gcra: &Gcra, quota: &Quota) -> bool {
