@@ -3,7 +3,8 @@
 //! A retry or a hedge helps the one request, and is one request more for a
 //! service that has too much to do. A [`Budget`] bounds them for all. Give clones
 //! of one budget to as many layers as call the same service, retries and hedges
-//! alike: a request pays in once, at the outermost of them, however many it passes.
+//! alike: of a hedge inside a retry, a request pays in at the retry, once. Of several
+//! retries, each is paid for.
 //!
 //! ```
 //! use tower_keep::Setup;
