@@ -153,7 +153,7 @@ pub struct PolicyBuilder {
 }
 
 impl PolicyBuilder {
-    /// So many requests per so much time: 1 to 4,294,967,295, per 1 ns to 73
+    /// So many requests per so much time: 1 to 4,294,967,295, per 1 ns to 36
     /// years, and at most one a nanosecond. It must be given. In a file:
     /// `permits = 100`, `per = "1s"` (the default).
     pub fn rate(mut self, permits: u32, per: Duration) -> Self {
