@@ -58,6 +58,32 @@ where
     rig.assert_quiet();
 }
 
+/// Ready at once or later: what succeeded was neither cancelled nor a failure.
+pub(crate) fn a_success_is_counted_as_one<L, H: Watched>(make: impl Fn(Setup) -> (L, H))
+where
+    L: Layer<Inner, Service: Subject>,
+{
+    let mut rig = Rig::new(make);
+    for pending in [0, 1] {
+        let answer = response(&rig.time, 200, [data("x")]);
+        rig.script.then_call(Call::respond(answer).pending(pending));
+        assert_eq!(poll_ready(&mut rig.service), Poll::Ready(Ok(())));
+        let answer = finish_on(&rig.time, rig.service.call(request("a")));
+        let (_, body) = answer.unwrap().unwrap().into_parts();
+        // Read to its end, for layers that wait for it.
+        let mut body = Box::pin(body);
+        while let Poll::Ready(Some(_)) = Hand::new(std::future::poll_fn(|cx| {
+            http_body::Body::poll_frame(body.as_mut(), cx)
+        }))
+        .poll()
+        {}
+    }
+    if let Some(ended) = rig.handle.ended() {
+        assert_eq!((ended.normal, ended.failed, ended.cancelled), (2, 0, 0));
+    }
+    rig.assert_quiet();
+}
+
 pub(crate) fn readiness_is_not_used_twice<L, H: Watched>(make: impl Fn(Setup) -> (L, H))
 where
     L: Layer<Inner, Service: Subject>,

@@ -28,6 +28,7 @@ for_all_layers! {
     readiness_is_forwarded,
     an_unready_service_is_never_called,
     readiness_is_not_used_twice,
+    a_success_is_counted_as_one,
     a_clone_carries_no_readiness,
     what_was_readied_is_called,
     ready_stays_ready_until_the_call,
