@@ -42,7 +42,7 @@ impl<T: Settle> Guard<T> {
     }
 
     /// Ends the admission. Later calls, and the drop, change nothing.
-    #[inline]
+    #[inline(always)] // inside, half of it is known and falls away
     pub fn finish(&mut self, outcome: Outcome) {
         if let Some(state) = self.state.take() {
             state.settle(&self.token, outcome);

@@ -184,12 +184,22 @@ pub fn lend<T: Pooled>(state: &Arc<T>) -> Arc<T> {
 }
 
 /// The end of what [`lend`] gave.
-#[inline]
+#[inline(always)] // a call costs as much as all of it
 pub fn give_back<T: Pooled>(state: Arc<T>) {
     let mut state = Some(state);
-    drop(T::with_pool(|pool| pool.put(state.take()?)));
-    // Still there: the thread is being torn down, and its pool is gone.
-    if let Some(state) = state {
+    let left = T::with_pool(|pool| pool.put(state.take()?)).flatten();
+    if left.is_some() || state.is_some() {
+        let_go(left, state);
+    }
+}
+
+/// The pool had no room for one, or the thread is being torn down, and its pool is
+/// gone.
+#[cold]
+#[inline(never)]
+fn let_go<T: Pooled>(left: Option<Arc<T>>, orphan: Option<Arc<T>>) {
+    drop(left);
+    if let Some(state) = orphan {
         bury(state);
     }
 }
