@@ -174,7 +174,7 @@ impl<P, K> Queue<P, K> {
         K: Key<Req>,
     {
         match core.contain("key", || tenants.id(&self.tenant, request)) {
-            Some(Ok(id)) => id.high(),
+            Some(Ok(id)) => id.as_u64(),
             _ => 0,
         }
     }
