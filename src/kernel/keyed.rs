@@ -67,6 +67,9 @@ pub trait Map<V> {
     where
         Self: 'a;
 
+    /// Most entries of any.
+    const MOST: usize = usize::MAX;
+
     /// An empty map of so many shards, for so many entries.
     fn new(shards: usize, cap: usize) -> Self;
     /// Runs `f` on the state of `key`. It may be one that is being removed, or was.
@@ -113,7 +116,8 @@ struct Ring<E> {
 }
 
 impl<V: Evict, M: Map<V>> Keyed<V, M> {
-    /// No keys yet, and room for `cap` of them (0 counts as 1).
+    /// No keys yet, and room for `cap` of them (0 counts as 1, and more than the map can have as
+    /// that).
     ///
     /// Memory follows use. With an [`Index`], about 130 bytes per key and a state of one word;
     /// the cap bounds entries: a removed one is freed when no lookup that began before is still
@@ -134,10 +138,11 @@ impl<V: Evict, M: Map<V>> Keyed<V, M> {
         };
         // A power of two, so that a mask finds the shard.
         let shards = 1 << shards.clamp(1, SHARDS).ilog2();
+        let cap = cap.clamp(1, M::MOST);
         Self {
             map: M::new(shards, cap),
             shards: std::iter::repeat_with(shard).take(shards).collect(),
-            cap: cap.max(1),
+            cap,
             len: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),

@@ -178,7 +178,8 @@ impl PolicyBuilder {
     }
 
     /// Keys that have a bucket at once, for keyed throttles: at least 1, by
-    /// default 10,000. Each takes about 200 bytes once it is used. It is fixed
+    /// default 10,000; more than 16,777,216 count as that many. Each takes 120 to
+    /// 160 bytes once it is used. It is fixed
     /// when the layer is made: an update does not change it.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = Some(keys);

@@ -48,12 +48,14 @@ impl<V> Clone for Held<'_, V> {
 
 impl<'a, V> Held<'a, V> {
     /// The state.
+    #[must_use]
     #[inline]
     pub fn state(self) -> &'a V {
         &self.slot.state
     }
 
     /// Whether what was read of the state before (by an acquire load) is of this key.
+    #[must_use]
     #[inline]
     pub fn is_current(self) -> bool {
         self.slot.is_of(self.key)
@@ -83,9 +85,6 @@ impl<V> Slot<V> {
 /// How many slots are made at once.
 const CHUNK: usize = if cfg!(keep_loom) { 1 } else { 256 };
 
-/// Most slots of a table.
-const MOST: usize = 1 << 24;
-
 /// How many cells an index begins with, and how often it may double.
 const CELLS: usize = if cfg!(keep_loom) { 4 } else { 64 };
 const LEVELS: usize = 27;
@@ -93,9 +92,11 @@ const LEVELS: usize = 27;
 /// use, so few go further.
 const STEPS: usize = 16;
 
+type Chunk<V> = OnceLock<Box<[Slot<V>]>>;
+
 /// Slots that never move.
 struct Slots<V> {
-    chunks: Box<[OnceLock<Box<[Slot<V>]>>]>,
+    chunks: Box<[Chunk<V>]>,
     room: Mutex<Room>,
 }
 
@@ -108,7 +109,7 @@ struct Room {
 
 impl<V: Recycle> Slots<V> {
     fn new(cap: usize) -> Self {
-        let chunks = cap.clamp(1, MOST).div_ceil(CHUNK);
+        let chunks = cap.div_ceil(CHUNK);
         Self {
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             room: Mutex::new(Room {
@@ -314,6 +315,8 @@ impl<V: Recycle> Map<V> for Table<V> {
         = Held<'a, V>
     where
         V: 'a;
+
+    const MOST: usize = 1 << 24;
 
     fn new(shards: usize, cap: usize) -> Self {
         Self {
