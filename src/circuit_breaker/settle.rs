@@ -32,7 +32,11 @@ impl Circuit {
     #[inline(never)]
     fn settle_usually(&self, word: Word, token: &Token, outcome: Outcome) {
         let entered = token.place.is_some();
-        let overdue = if entered { self.leave_place(token) } else { None };
+        let overdue = if entered {
+            self.leave_place(token)
+        } else {
+            None
+        };
         let usual = matches!(outcome, Outcome::Success)
             && token.ticket.probe == 0
             && word.is_closed()
