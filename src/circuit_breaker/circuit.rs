@@ -349,8 +349,8 @@ impl Circuit {
 
     /// Every request is refused at `now`. If not, it does not seem so any more.
     pub(super) fn is_shut(&self, now: impl FnOnce() -> Tick) -> bool {
-        if !self.seems_shut() {
-            return false;
+        if !self.seems_shut() || self.common.mode() == Mode::ForcedOpen {
+            return self.seems_shut();
         }
         let now = now();
         let until = self.refuses_until.load(Ordering::Acquire);

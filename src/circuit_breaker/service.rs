@@ -9,6 +9,7 @@ use super::circuit::Circuit;
 use super::future::CircuitBreakerFuture;
 use super::handle::Permit;
 use super::keys::Keys;
+use super::mode::Mode;
 use super::state::State;
 use super::word::Word;
 use crate::classify::{Classify, ErrorsOnly, Outcome};
@@ -180,6 +181,11 @@ impl<S, K, R, C> CircuitBreaker<S, K, R, C> {
         C: Clone,
     {
         let state = &self.state;
+        self.refused = Refused::default();
+        if state.keys.is_none() && state.mode() == Mode::ForcedOpen {
+            let rejection = state.one.refuse(RejectionKind::Closed, None);
+            return CircuitBreakerFuture::refused(rejection.into());
+        }
         let not_ready = || state.reject_unready();
         let stamp = state.stamp();
         let key = |keys: &Keys| state.id(keys, &self.key, &request);

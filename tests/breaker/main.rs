@@ -23,4 +23,5 @@ mod reference;
 mod share_model;
 mod shares;
 mod slow;
+mod storm;
 mod transitions;

@@ -237,16 +237,21 @@ fn so_does_the_first_of_many() {
 /// has not waited; only that one, and only of a service that is not ready at once.
 #[test]
 fn after_a_sudden_silence_one_call_has_not_waited() {
-    let (time, _, mut service) = connecting();
-    for _ in 0..2 {
-        assert_eq!(drive(&mut service), Err(RejectionKind::Open));
-        time.advance(Duration::from_micros(20));
+    for looks in [false, true] {
+        let (time, handle, mut service) = connecting();
+        for _ in 0..2 {
+            assert_eq!(drive(&mut service), Err(RejectionKind::Open));
+            time.advance(Duration::from_micros(20));
+        }
+        let mut fresh = service.clone();
+        time.advance(secs(5));
+        assert_eq!(drive(&mut service), Err(RejectionKind::NotReady));
+        if looks {
+            assert_eq!(handle.snapshot().next_probe, Some(Duration::ZERO));
+        }
+        assert_eq!(drive(&mut service), Ok(()));
+        assert_eq!(drive(&mut fresh), Ok(()));
     }
-    let mut fresh = service.clone();
-    time.advance(secs(5));
-    assert_eq!(drive(&mut service), Err(RejectionKind::NotReady));
-    assert_eq!(drive(&mut fresh), Ok(()));
-    assert_eq!(drive(&mut service), Ok(()));
 }
 
 /// A call that nobody has polled has not begun, probe or not, timed or not.
