@@ -273,7 +273,7 @@ impl PartialEq for Attempt {
 impl Eq for Attempt {}
 
 /// Whether the request has paid into this budget already, further outside.
-#[cfg(feature = "hedge")]
+#[cfg(any(feature = "retry", feature = "hedge"))]
 #[inline]
 pub(crate) fn has_paid_into(budget: LayerId) -> bool {
     let head = CURRENT.try_with(|current| current.head.get());

@@ -3,8 +3,9 @@
 //! A retry or a hedge helps the one request, and is one request more for a
 //! service that has too much to do. A [`Budget`] bounds them for all. Give clones
 //! of one budget to as many layers as call the same service, retries and hedges
-//! alike: of a hedge inside a retry, a request pays in at the retry, once. Of several
-//! retries, each is paid for.
+//! alike: where one is inside another, a request pays in at the outermost, once (with
+//! a layer of *another* budget between them, once more). Of several retries, each is
+//! paid for.
 //!
 //! ```
 //! use tower_keep::Setup;

@@ -3,10 +3,11 @@
 //! Retry and hedge ask a [`Replay`] for another one of a request. [`Cloned`] is
 //! for requests that are cheap to clone, [`by`] for those that are cloned some
 //! other way, or sometimes not at all; with the feature `http`, `Buffered`
-//! keeps a bounded copy of a streaming body while it flows, and clones the rest.
+//! keeps a bounded copy of a streaming body while it flows, and clones the rest, and
+//! `Reread` shares the copy that a tier outside keeps.
 
 #[cfg(feature = "http")]
-pub use crate::http::{Buffered, KeptRequest};
+pub use crate::http::{Buffered, KeptRequest, Reread};
 
 /// What becomes of the attempts before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

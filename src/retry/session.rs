@@ -111,6 +111,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         Y: Rules<Req, Res, Err, Seen = N>,
         R: Replay<Req, Kept = K>,
     {
+        let begun = *self.guard.token_mut();
         let Some(state) = self.guard.state() else {
             return Next::Pass;
         };
@@ -128,7 +129,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             .as_ref()
             .and_then(|retries| retries.grant.as_ref())
         {
-            None => state.budget.first_ended(outcome),
+            None => state.first_ended(begun, outcome),
             Some(grant) => grant.ended(outcome),
         }
         if again == Again::No {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::policy::Policy;
+use crate::attempt;
 use crate::budget::{self, Budget};
 use crate::classify::Outcome;
 use crate::error::{Rejection, RejectionKind};
@@ -24,6 +25,13 @@ const REJECTED: usize = 5;
 const RETRIED: usize = 6;
 /// One for each conclusion.
 const CONCLUDED: usize = 7;
+
+/// What a request needs to know at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    /// Into the budget, here and not further outside.
+    pays: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -85,9 +93,9 @@ impl State {
         self.core.tell(Event::Updated);
     }
 
-    /// A request may begin: `Ok(false)` if it will not be tried again.
+    /// A request may begin; `false` if it will not be tried again.
     #[inline]
-    pub(super) fn admit(&self) -> Result<bool, Rejection> {
+    pub(super) fn admit(&self) -> Result<(Begun, bool), Rejection> {
         let mut retries = self.max_attempts.load(Ordering::Relaxed) > 1;
         if self.core.is_overruled() {
             match self.core.order() {
@@ -97,8 +105,19 @@ impl State {
             }
         }
         self.counters.add(ADMITTED, 1);
-        self.budget.begin();
-        Ok(retries)
+        let pays = !attempt::has_paid_into(self.budget.id());
+        if pays {
+            self.budget.begin();
+        }
+        Ok((Begun { pays }, retries))
+    }
+
+    /// The first attempt ended so.
+    #[inline]
+    pub(super) fn first_ended(&self, begun: Begun, outcome: Outcome) {
+        if begun.pays {
+            self.budget.first_ended(outcome);
+        }
     }
 
     /// Refuses a request that the inner service has not seen.
@@ -157,11 +176,13 @@ impl State {
 }
 
 impl Settle for State {
-    type Token = ();
+    type Token = Begun;
 
     #[inline]
-    fn settle(&self, (): &(), outcome: Outcome) {
-        self.budget.end();
+    fn settle(&self, begun: &Begun, outcome: Outcome) {
+        if begun.pays {
+            self.budget.end();
+        }
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,
