@@ -272,6 +272,18 @@ impl PartialEq for Attempt {
 
 impl Eq for Attempt {}
 
+/// The span of an attempt after the first.
+#[cfg(any(feature = "retry", feature = "hedge"))]
+pub(crate) fn span(
+    name: &str,
+    attempt: Attempt,
+    delay: std::time::Duration,
+    reason: &'static str,
+) -> tracing::Span {
+    let number = attempt.number();
+    tracing::debug_span!(target: "tower_keep", "attempt", name, number, ?delay, reason)
+}
+
 /// Whether the request has paid into this budget already, further outside.
 #[cfg(any(feature = "retry", feature = "hedge"))]
 #[inline]

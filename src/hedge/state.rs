@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::policy::{Delay, Policy};
 use crate::attempt;
 use crate::budget::{Budget, Grant};
-use crate::classify::{Failure, Outcome};
+use crate::classify::{Cause, Failure, Outcome};
 use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::{Event, Hedged};
@@ -242,9 +242,18 @@ impl State {
             .tell(Event::Hedged(Hedged::Started { attempt, after }));
     }
 
-    pub(super) fn won(&self, attempt: u32) {
-        self.counters.add(WON, 1);
-        self.core.tell(Event::Hedged(Hedged::Won { attempt }));
+    pub(super) fn hedge_ended(&self, attempt: u32, cause: Cause) {
+        self.core.tell(Event::Hedged(match cause.outcome() {
+            Outcome::Success => {
+                self.counters.add(WON, 1);
+                Hedged::Won { attempt }
+            }
+            _ => Hedged::Failed { attempt, cause },
+        }));
+    }
+
+    pub(super) fn called_off(&self, attempt: u32) {
+        self.core.tell(Event::Hedged(Hedged::CalledOff { attempt }));
     }
 
     pub(super) fn hedges(&self) -> u32 {

@@ -136,7 +136,7 @@
 //! that were tried more than once or were to be: succeeded, exhausted, budget,
 //! deadline, and so on; `Finished` with the last outcome, `Rejected`, `Updated`,
 //! `CallbackPanicked`. Attempts after the first run in a `tracing` span `attempt` of
-//! level `debug` with the layer's name and the number.
+//! level `debug` with the layer's name, the number, the delay and the reason.
 
 mod future;
 mod handle;

@@ -6,7 +6,7 @@ use super::rules::{Again, Judged, Rules};
 use super::state::State;
 use tower_service::Service;
 
-use crate::attempt::Attempt;
+use crate::attempt::{self, Attempt};
 use crate::backoff;
 use crate::budget::Grant;
 use crate::classify::{Cause, Outcome};
@@ -39,6 +39,8 @@ struct Retries {
     delays: backoff::Session,
     /// Before the attempt under way.
     pause: Duration,
+    /// Why there is one.
+    cause: Cause,
     /// Of the attempt under way.
     grant: Option<Grant>,
     span: tracing::Span,
@@ -157,7 +159,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     /// their rules may be others.
     fn pass_on(&self) {
         if self.attempt.is_marked() && self.outcome != Outcome::Success {
-            crate::attempt::mark();
+            attempt::mark();
         }
     }
 
@@ -168,7 +170,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         // This tier has done what can be done: those outside are not to do it
         // once more.
         if let Conclusion::Exhausted | Conclusion::Budget | Conclusion::Unwanted = conclusion {
-            crate::attempt::mark();
+            attempt::mark();
         }
         self.pass_on();
     }
@@ -186,7 +188,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         if state.core.order() == Override::Bypass {
             state.bypassed();
             match again {
-                Again::Never => crate::attempt::mark(),
+                Again::Never => attempt::mark(),
                 _ => self.pass_on(),
             }
             return Next::Pass;
@@ -215,6 +217,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             Box::new(Retries {
                 delays: policy.backoff.session(),
                 pause: Duration::ZERO,
+                cause,
                 grant: None,
                 span: tracing::Span::none(),
             })
@@ -238,7 +241,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         };
         if let Some(retries) = &mut self.retries {
             retries.grant = Some(grant.waiting());
-            retries.pause = delay;
+            (retries.pause, retries.cause) = (delay, cause);
         }
         state.retrying(Retrying {
             attempt: self.attempt.number(),
@@ -272,10 +275,10 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     /// The next attempt is in force from now on.
     pub(super) fn begin(&mut self) {
         self.attempt = self.attempt.next();
-        let number = self.attempt.number();
         let name = self.guard.state().map_or("", |state| state.core.name());
         if let Some(retries) = &mut self.retries {
-            retries.span = tracing::debug_span!(target: "tower_keep", "attempt", name, number);
+            let reason = retries.cause.label();
+            retries.span = attempt::span(name, self.attempt, retries.pause, reason);
         }
     }
 
