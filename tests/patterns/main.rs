@@ -17,3 +17,4 @@ mod files;
 mod hedge;
 mod queue;
 mod retry;
+mod told;
