@@ -16,5 +16,6 @@ mod fallback;
 mod files;
 mod hedge;
 mod queue;
+mod replay;
 mod retry;
 mod told;
