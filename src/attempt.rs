@@ -52,7 +52,6 @@ use std::cell::Cell;
 
 pub use self::scoped::{Scoped, carry};
 
-#[cfg(any(feature = "retry", feature = "hedge"))]
 use crate::error::LayerId;
 
 #[cfg(feature = "http")]
@@ -285,7 +284,6 @@ pub(crate) fn span(
 }
 
 /// Whether the request has paid into this budget already, further outside.
-#[cfg(any(feature = "retry", feature = "hedge"))]
 #[inline]
 pub(crate) fn has_paid_into(budget: LayerId) -> bool {
     let head = CURRENT.try_with(|current| current.head.get());
@@ -373,13 +371,16 @@ impl Drop for Scope<'_> {
         let _ = CURRENT.try_with(|current| {
             let head = current.head.get();
             self.attempt.head = head;
+            // Of what is tried inside, nothing is forgotten: where there is none,
+            // there was none outside.
+            let mut outer = self.outer;
             if head.0 & TRIED != 0 {
                 self.attempt.tried = current.tried.get();
+                if outer != Head::NONE {
+                    outer = outer.having_tried(head);
+                }
             }
-            current.head.set(match self.outer {
-                Head::NONE => Head::NONE,
-                outer => outer.having_tried(head),
-            });
+            current.head.set(outer);
         });
     }
 }

@@ -23,8 +23,9 @@
 //! call late although nobody retries: what ends that is a service that drops
 //! what nobody waits for (its deadline, a short queue).
 //!
-//! A retry asks before its pause. If it never begins, because the caller has gone,
-//! the service is not ready or the deadline comes, what it was granted goes back,
+//! A retry asks before its pause, a hedge before its service is ready. If it never
+//! begins, because the caller has gone, the service does not get ready or the
+//! deadline comes, what it was granted goes back,
 //! but for what the `floor` gave: that is a rate, and the time has passed.
 //!
 //! # Cost
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 use self::rule::{Costs, Rule};
 pub use self::rule::{Policy, PolicyBuilder};
+use crate::attempt;
 use crate::classify::Outcome;
 use crate::error::LayerId;
 use crate::kernel::budget::{InFlight, Share, Terms, Tokens};
@@ -180,28 +182,41 @@ impl Budget {
         self.state.core.id()
     }
 
-    /// A request begins: once for each, whatever number of attempts it takes.
+    /// A request begins, of this thread: once for each, whatever number of attempts
+    /// and of layers it takes.
     #[inline]
-    pub(crate) fn begin(&self) {
-        match &self.state.balance {
-            Balance::Ratio { share, .. } => share.pay(),
-            Balance::Tokens(..) => {}
-            Balance::InFlight { flight, .. } => flight.begin(),
+    pub(crate) fn begin(&self, thread: usize) -> Paid {
+        let state = &*self.state;
+        if attempt::has_paid_into(state.core.id()) {
+            return Paid::Done;
+        }
+        match &state.balance {
+            Balance::Ratio { share, .. } => {
+                share.pay_from(thread);
+                Paid::Done
+            }
+            Balance::Tokens(..) => Paid::Open,
+            Balance::InFlight { flight, .. } => {
+                flight.begin();
+                Paid::Open
+            }
         }
     }
 
     /// It ended: once for each that began.
     #[inline]
-    pub(crate) fn end(&self) {
-        if let Balance::InFlight { flight, .. } = &self.state.balance {
+    pub(crate) fn end(&self, paid: Paid) {
+        if let (Paid::Open, Balance::InFlight { flight, .. }) = (paid, &self.state.balance) {
             flight.end();
         }
     }
 
     /// The first attempt of a request ended. Those after it tell their [`Grant`].
     #[inline]
-    pub(crate) fn first_ended(&self, outcome: Outcome) {
-        self.state.ended(outcome, 0);
+    pub(crate) fn first_ended(&self, paid: Paid, outcome: Outcome) {
+        if let Paid::Open = paid {
+            self.state.ended(outcome, 0);
+        }
     }
 
     /// Asks for a further attempt after one that ended so; of a hedge, after one
@@ -235,6 +250,15 @@ impl fmt::Debug for Budget {
     }
 }
 
+/// What a request has to do with a budget after its beginning.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Paid {
+    /// Nothing more: it has paid, here or further outside.
+    Done,
+    /// Its ends count.
+    Open,
+}
+
 /// One further attempt, until it is dropped.
 #[derive(Debug)]
 #[must_use = "an attempt that is under way holds its grant"]
@@ -259,14 +283,14 @@ enum Taken {
 
 impl Grant {
     /// The attempt is still to begin.
-    #[cfg(feature = "retry")]
+    #[cfg(any(feature = "retry", feature = "hedge"))]
     pub(crate) fn waiting(mut self) -> Self {
         self.waits = true;
         self
     }
 
     /// It begins.
-    #[cfg(feature = "retry")]
+    #[cfg(any(feature = "retry", feature = "hedge"))]
     pub(crate) fn begin(&mut self) {
         self.waits = false;
     }

@@ -130,6 +130,9 @@ where
             let poll = hedge
                 .span
                 .in_scope(|| through(&mut self.guard, || attempt.scope(|| call.poll(cx))));
+            if hedge.call.is_called() {
+                hedge.grant.begin();
+            }
             let Poll::Ready(result) = poll else {
                 at += 1;
                 continue;
@@ -272,7 +275,7 @@ where
         if !core.contain("replay", possible)? {
             return None;
         }
-        let grant = state.withdraw()?;
+        let grant = state.withdraw()?.waiting();
         let again = || more.replay.again(&mut more.kept, Earlier::Running);
         Some((core.contain("replay", again)??, grant))
     }

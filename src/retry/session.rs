@@ -200,7 +200,8 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         let refused = if again == Again::Never || self.attempt.is_marked() {
             Some(Conclusion::Unwanted)
         } else if self.attempt.number() >= policy.max_attempts {
-            if policy.max_attempts == 1 {
+            // A policy of one attempt has nothing to give up.
+            if self.attempt.number() == 1 {
                 return Next::Pass;
             }
             Some(Conclusion::Exhausted)

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::policy::Policy;
-use crate::attempt;
-use crate::budget::{self, Budget};
+use crate::budget::{self, Budget, Paid};
 use crate::classify::Outcome;
 use crate::error::{Rejection, RejectionKind};
 use crate::event::{Concluded, Conclusion, Event, Retrying};
@@ -12,7 +11,7 @@ use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::guard::Settle;
 use crate::kernel::shared::{Shared, pooled};
-use crate::kernel::sync::{AtomicU32, Mutex, Ordering};
+use crate::kernel::sync::{AtomicU32, Mutex, Ordering, ids};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -29,8 +28,7 @@ const CONCLUDED: usize = 7;
 /// What a request needs to know at its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
-    /// Into the budget, here and not further outside.
-    pays: bool,
+    paid: Paid,
 }
 
 #[derive(Debug)]
@@ -104,20 +102,16 @@ impl State {
                 Override::None => {}
             }
         }
-        self.counters.add(ADMITTED, 1);
-        let pays = !attempt::has_paid_into(self.budget.id());
-        if pays {
-            self.budget.begin();
-        }
-        Ok((Begun { pays }, retries))
+        let thread = ids::thread_index() as usize;
+        self.counters.add_from(thread, ADMITTED, 1);
+        let paid = self.budget.begin(thread);
+        Ok((Begun { paid }, retries))
     }
 
     /// The first attempt ended so.
     #[inline]
     pub(super) fn first_ended(&self, begun: Begun, outcome: Outcome) {
-        if begun.pays {
-            self.budget.first_ended(outcome);
-        }
+        self.budget.first_ended(begun.paid, outcome);
     }
 
     /// Refuses a request that the inner service has not seen.
@@ -180,9 +174,7 @@ impl Settle for State {
 
     #[inline]
     fn settle(&self, begun: &Begun, outcome: Outcome) {
-        if begun.pays {
-            self.budget.end();
-        }
+        self.budget.end(begun.paid);
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,
