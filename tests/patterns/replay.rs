@@ -281,8 +281,8 @@ fn retries() -> RetryLayer<retry::Http> {
 }
 
 /// What the attempts of one request read, in the order in which they ended, and the
-/// status that the caller got. Each attempt reads first, and answers then: after so
-/// many milliseconds, with this status.
+/// status that the caller got. Each attempt reads a frame, takes so many milliseconds,
+/// reads the rest, and answers with this status.
 async fn attempts<L>(
     layer: L,
     body: Vec<BodyStep>,
@@ -301,7 +301,11 @@ where
         async move {
             let mut body = request.into_body();
             let mut text = String::new();
+            let mut paused = false;
             while let Some(frame) = body.frame().await {
+                if !std::mem::replace(&mut paused, true) {
+                    pause(after).await;
+                }
                 match frame.map(http_body::Frame::into_data) {
                     Ok(Ok(data)) => text.push_str(std::str::from_utf8(&data).unwrap()),
                     Ok(Err(_)) => text.push('.'),
@@ -311,7 +315,6 @@ where
                     }
                 }
             }
-            pause(after).await;
             seen.lock().unwrap().push(text);
             Ok(Response::builder().status(status).body(()).unwrap())
         }
@@ -362,10 +365,10 @@ async fn a_retry_inside_a_hedge_takes_nothing_from_the_other_attempt() {
     let stack = ServiceBuilder::new()
         .layer(hedges)
         .layer(retries().replay(Reread::up_to(1_000)));
-    // The first takes long; its hedge fails, and is retried.
-    let turns = &[(10_000, 200), (10, 502), (50, 201)];
+    // The first is half-way when its hedge fails, and is retried.
+    let turns = &[(500, 200), (10, 502), (10_000, 201)];
     let (seen, status) = attempts(stack, words(), turns).await;
-    assert_eq!((seen.len(), status), (2, 201));
+    assert_eq!((seen.len(), status), (2, 200));
     assert!(seen.iter().all(|text| text == "one two."), "{seen:?}");
 }
 
