@@ -34,12 +34,15 @@
 //! A further attempt: one read-modify-write; a ratio reads the clock when what
 //! was saved is spent.
 
+mod grant;
 mod rule;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::grant::Taken;
+pub(crate) use self::grant::{Grant, Paid};
 use self::rule::{Costs, Rule};
 pub use self::rule::{Policy, PolicyBuilder};
 use crate::attempt;
@@ -247,76 +250,6 @@ impl fmt::Debug for Budget {
             .field("policy", &self.policy())
             .field("snapshot", &self.snapshot())
             .finish()
-    }
-}
-
-/// What a request has to do with a budget after its beginning.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Paid {
-    /// Nothing more: it has paid, here or further outside.
-    Done,
-    /// Its ends count.
-    Open,
-}
-
-/// One further attempt, until it is dropped.
-#[derive(Debug)]
-#[must_use = "an attempt that is under way holds its grant"]
-pub(crate) struct Grant {
-    state: Shared<State>,
-    taken: Taken,
-    /// The attempt has not begun: what was taken goes back unless it does.
-    waits: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Taken {
-    /// Nothing is to be given back.
-    Free,
-    /// Of what requests have paid in.
-    Share,
-    /// Thousandths of tokens, which a success may bring back.
-    Tokens(u64),
-    /// A place among the attempts under way.
-    Place,
-}
-
-impl Grant {
-    /// The attempt is still to begin.
-    #[cfg(any(feature = "retry", feature = "hedge"))]
-    pub(crate) fn waiting(mut self) -> Self {
-        self.waits = true;
-        self
-    }
-
-    /// It begins.
-    #[cfg(any(feature = "retry", feature = "hedge"))]
-    pub(crate) fn begin(&mut self) {
-        self.waits = false;
-    }
-
-    /// The attempt ended.
-    pub(crate) fn ended(&self, outcome: Outcome) {
-        let price = match self.taken {
-            Taken::Tokens(price) => price,
-            Taken::Free | Taken::Share | Taken::Place => 0,
-        };
-        self.state.ended(outcome, price);
-    }
-}
-
-impl Drop for Grant {
-    fn drop(&mut self) {
-        match (self.taken, &self.state.balance) {
-            (Taken::Place, Balance::InFlight { flight, .. }) => flight.give_back(),
-            (Taken::Share, Balance::Ratio { share, terms, .. }) if self.waits => {
-                share.give_back(*terms);
-            }
-            (Taken::Tokens(price), Balance::Tokens(tokens, _)) if self.waits => {
-                tokens.bring(price);
-            }
-            _ => {}
-        }
     }
 }
 
