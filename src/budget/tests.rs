@@ -187,3 +187,29 @@ fn a_policy_is_refused_by_the_name_of_its_field() {
     let extreme = builder().ratio(100_000, 100_000).floor(10_000);
     assert_eq!(field(extreme.burst(1_000_000)), None);
 }
+
+/// `RetryBudget(ttl = 10 s, minRetriesPerSec = 10, percentCanRetry = 0.2)`: a hundred
+/// before any request, and then one for five.
+#[test]
+fn the_numbers_of_finagle() {
+    let time = ManualClock::new();
+    let policy = Policy::builder().ratio(1, 5).floor(10).build().unwrap();
+    let budget = Budget::with(policy, Setup::new().with_clock(time.clock()));
+    assert_eq!(granted(&budget, FAILED, 1_000), 100);
+    (0..25).for_each(|_| begin(&budget));
+    assert_eq!(granted(&budget, FAILED, 1_000), 5);
+    time.advance(Duration::from_secs(1));
+    assert_eq!(granted(&budget, FAILED, 1_000), 10);
+}
+
+/// Every second retry after a timeout: 33 of each take 495 of 500 tokens.
+#[test]
+fn the_quota_of_aws_in_a_mixed_outage() {
+    let budget = Budget::new(Policy::aws());
+    let causes = [FAILED, LATE].into_iter().cycle();
+    let all = causes.map_while(|cause| budget.withdraw(cause)).count();
+    assert_eq!(all, 33 + 33 + 1);
+    // Successes of first attempts bring one token each, and no more than are gone.
+    (0..10_000).for_each(|_| budget.first_ended(Paid::Open, Outcome::Success));
+    assert_eq!(granted(&budget, FAILED, 1_000), 100);
+}
