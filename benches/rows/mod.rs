@@ -119,6 +119,9 @@ pub(crate) const ROWS: &[Row] = &[
     row("retry, pending once", false, || {
         of(retried().layer(Once), pending(Waking::Noop))
     }),
+    row("retry over a timeout, ready", false, || {
+        of(retried().layer(timed().layer(Inner)), ready)
+    }),
     row("chaos, off", true, || of(calm().layer(Inner), ready)),
     row("chaos, running, no fault", false, || {
         let layer = calm();
@@ -300,8 +303,9 @@ fn hedged() -> HedgeLayer<hedge::Every> {
     )
 }
 
-/// With the default budget: what is counted is a clone of an inner service that
-/// has nothing in it, too.
+/// With the default budget. A clone of the inner service is free, since there is
+/// nothing in it; over a timeout it is not: what that row has above this one and the
+/// timeout's own is the clone.
 fn retried() -> RetryLayer<Idempotent> {
     RetryLayer::new(retry::Policy::default(), Idempotent::new())
 }

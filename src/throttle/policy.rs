@@ -6,6 +6,22 @@ use crate::kernel::gcra::{Quota, QuotaError};
 use crate::policy::{PolicyError, positive};
 
 /// What a throttle allows: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// permits = 100
+/// per = "1s"
+/// burst = 200
+/// max_wait = "100ms"
+/// max_keys = 10000
+/// missing_key = "share"    # or "refuse"
+/// when_full = "share"      # or "refuse"
+/// headers = "on-refusal"   # or "never", "always"
+/// ```
+///
+/// The builder sets `permits` and `per` together, by
+/// [`rate`](PolicyBuilder::rate): so are they called in errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]
