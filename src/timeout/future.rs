@@ -12,7 +12,7 @@ use super::state::{NONE, State};
 use crate::classify::{Failure, Outcome};
 use crate::clock::{Sleep, Tick};
 use crate::deadline::Scope;
-use crate::error::{AsRejection, RejectionKind};
+use crate::error::{AsRejection, Rejection, RejectionKind};
 use crate::kernel::gate::Gate;
 use crate::kernel::guard::{Guard, through};
 
@@ -88,9 +88,11 @@ where
 {
     type Output = Result<T, E>;
 
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    // The way of a call that is ready at once is short, and a call of it would cost as
+    // much again.
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
         if this.guard.state().is_none() {
             return this.gate.poll(cx);
         }
@@ -104,6 +106,17 @@ where
             *this.timer = None;
             return Poll::Ready(result);
         }
+        ready!(self.poll_timer(cx)).map_or(Poll::Pending, |rejection| {
+            Poll::Ready(Err(rejection.into()))
+        })
+    }
+}
+
+impl<F, E> TimeoutFuture<F, E> {
+    /// The inner future is pending: resolves when it has had its time.
+    #[inline(never)]
+    fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Rejection>> {
+        let this = self.project();
         let Some(state) = this.guard.state() else {
             return Poll::Pending;
         };
@@ -122,12 +135,9 @@ where
         // its drop panic, the guard still counts it.
         through(this.guard, || this.gate.close());
         *this.timer = None;
-        let rejection = match this.guard.state() {
-            Some(state) => state.give_up(kind),
-            None => return Poll::Pending,
-        };
+        let rejection = this.guard.state().map(|state| state.give_up(kind));
         this.guard.finish(Outcome::Failure(Failure::Timeout));
-        Poll::Ready(Err(rejection.into()))
+        Poll::Ready(rejection)
     }
 }
 

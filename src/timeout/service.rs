@@ -194,7 +194,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)] // the future is made where it stays, not copied there
     fn call(&mut self, request: Req) -> Self::Future {
         if let ReadyWait::Over(kind) = self.wait {
             self.wait = ReadyWait::Not;
