@@ -70,6 +70,10 @@
     doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
 )]
 #![cfg_attr(
+    feature = "health",
+    doc = "| [`health`] | how long a process gets requests that is not fit for them |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -112,7 +116,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
+//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `health`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `probe` | no | probes over a network: TCP, HTTP, gRPC |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
@@ -171,6 +175,8 @@ pub mod chaos;
 pub mod circuit_breaker;
 #[cfg(feature = "fallback")]
 pub mod fallback;
+#[cfg(feature = "health")]
+pub mod health;
 #[cfg(feature = "hedge")]
 pub mod hedge;
 #[cfg(feature = "retry")]

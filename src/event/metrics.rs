@@ -20,11 +20,13 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
 /// | `keep_<pattern>_limit` | `layer` |
+/// | `keep_<pattern>_changes_total` | `layer`, `kind`, `name`, `to` |
+/// | `keep_<pattern>_status` | `layer`, `kind`, `name`; 0 passes, 1 warns, 2 fails |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
-/// `layer` is the name from [`Setup::named`](crate::Setup::named); all other
-/// label values are from closed sets, so the number of series does not grow with
+/// `layer` is the name from [`Setup::named`](crate::Setup::named), `name` that of a
+/// health check or its group; all other label values are from closed sets, so the number of series does not grow with
 /// traffic. Each event allocates for its labels.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Metrics;
@@ -80,6 +82,15 @@ impl Listener for Metrics {
                 counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
             Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
+            Event::Checked(change) => {
+                let (kind, what) = change.subject.label();
+                let what = what.to_owned();
+                gauge!(name("status"), "layer" => layer.clone(), "kind" => kind, "name" => what.clone())
+                    .set(f64::from(change.to as u8));
+                let to = change.to.label();
+                counter!(name("changes_total"), "layer" => layer, "kind" => kind, "name" => what, "to" => to)
+                    .increment(1);
+            }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);

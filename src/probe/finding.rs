@@ -103,7 +103,6 @@ impl Finding {
     }
 
     #[cfg(feature = "health")]
-    #[allow(dead_code)] // until health is there
     pub(crate) fn into_output(self) -> Cow<'static, str> {
         self.output
     }

@@ -29,7 +29,6 @@ mod finding;
 #[cfg(feature = "probe")]
 mod grpc;
 #[cfg(any(feature = "probe", feature = "health"))]
-#[allow(dead_code)] // until the server side is there
 pub(crate) mod health_v1;
 #[cfg(feature = "probe")]
 mod http;
