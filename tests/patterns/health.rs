@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tower_keep::Ratio;
 use tower_keep::clock::Clock;
-use tower_keep::health::{Check, Group, Health};
+use tower_keep::health::{Builder, Check, Group, Health};
 use tower_keep::probe::{Finding, Schedule, ScheduleBuilder, Status};
 
 use crate::support::{ms, secs};
@@ -61,9 +61,7 @@ fn every_second() -> ScheduleBuilder {
 }
 
 fn started(checks: impl IntoIterator<Item = Check>) -> Health {
-    let builder = checks
-        .into_iter()
-        .fold(Health::builder(), |b, c| b.check(c));
+    let builder = checks.into_iter().fold(Health::builder(), Builder::check);
     builder.start().unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use tower_keep::Setup;
 use tower_keep::event::{Event, Source, Subject};
-use tower_keep::health::{Criticality, Group, Health, StartError};
+use tower_keep::health::{Builder, Criticality, Group, Health, StartError};
 use tower_keep::probe::Status::{self, Fail, Pass, Warn};
 
 use super::{Check, Thing, every_second, groups, pass, started};
@@ -82,9 +82,7 @@ async fn startup_gates_readiness_and_is_for_ever() {
 async fn what_cannot_be_is_refused_by_its_name() {
     let good = || Thing::default().check("a");
     let refused = |checks: Vec<Check>| {
-        let builder = checks
-            .into_iter()
-            .fold(Health::builder(), |b, c| b.check(c));
+        let builder = checks.into_iter().fold(Health::builder(), Builder::check);
         match builder.start().map(drop) {
             Err(StartError::Check(error)) => (error.field(), error.to_string()),
             other => panic!("{other:?}"),
