@@ -63,8 +63,8 @@ impl Http {
         self
     }
 
-    /// One more header in each request, in the place of `Host` or `User-Agent` if it
-    /// is that.
+    /// One more header in each request, in the place of any of that name: of `Host`
+    /// and `User-Agent`, too.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -91,7 +91,9 @@ impl Http {
         headers.insert(header::HOST, self.url.host.clone());
         headers.insert(header::USER_AGENT, AGENT);
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        headers.extend(self.headers.iter().cloned());
+        for (name, value) in self.headers.iter().cloned() {
+            headers.insert(name, value);
+        }
         let io = TokioIo::new(self.url.target.connect().await?);
         let (mut sender, connection) = http1::handshake(io).await?;
         Ok(beside(connection, sender.send_request(request)).await?)
