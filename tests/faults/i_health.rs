@@ -62,7 +62,9 @@ async fn fault_082_a_flood_of_probes_runs_no_check_more_often() {
         pass(secs(1)).await;
     }
     // Elapsed by interval, and the first one.
-    assert_eq!(runs.load(Ordering::Relaxed), 10 / 2 + 1);
+    let run = runs.load(Ordering::Relaxed);
+    assert_eq!(run, 10 / 2 + 1);
+    assert_eq!(health.check("counted").unwrap().runs, run);
 }
 
 #[tokio::test(start_paused = true)]
