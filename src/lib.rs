@@ -70,6 +70,10 @@
     doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
 )]
 #![cfg_attr(
+    feature = "health",
+    doc = "| [`health`] | how long a process gets requests that is not fit for them |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -94,6 +98,7 @@
 //! | [`budget`] | how many further attempts all may make together |
 //! | [`policy`] | policies that are valid once they exist |
 //! | [`clock`] | the only place that reads the time |
+//! | [`probe`] | how something is asked whether it is well, and what is believed of its answers |
 #![cfg_attr(
     feature = "http",
     doc = "| [`http`] | answers for refusals, tracked bodies, quota headers, client addresses |"
@@ -114,8 +119,9 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
+//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `health`, `chaos` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
+//! | `probe` | no | probes over a network: TCP, HTTP, gRPC |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
 //! | `tsc` | no | a clock that reads the time stamp counter |
@@ -160,6 +166,7 @@ mod kernel;
 pub mod key;
 pub mod lift;
 pub mod policy;
+pub mod probe;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod queue;
 pub mod registry;
@@ -178,6 +185,8 @@ pub mod chaos;
 pub mod circuit_breaker;
 #[cfg(feature = "fallback")]
 pub mod fallback;
+#[cfg(feature = "health")]
+pub mod health;
 #[cfg(feature = "hedge")]
 pub mod hedge;
 #[cfg(feature = "retry")]

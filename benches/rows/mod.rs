@@ -4,6 +4,7 @@
 #[allow(dead_code)] // as below
 pub(crate) mod busy;
 pub(crate) mod driver;
+mod health;
 #[allow(dead_code)] // only one of the benches measures two threads
 pub(crate) mod measure;
 
@@ -166,6 +167,13 @@ pub(crate) const ROWS: &[Row] = &[
             ready,
         )
     }),
+    row("health, status, 5 checks", false, health::status),
+    row("health, answer, 5 checks", false, health::answer),
+    row(
+        "health, answer with details, 5 checks",
+        false,
+        health::details,
+    ),
     row("stack, admit", true, || of(stacked(Inner), ready)),
     row("stack, refuse", false, closed),
     row("stack, pending once", true, || {

@@ -30,10 +30,14 @@ Options:
                             a path puts that path in the place of the prefix
   --listen ADDR             where to listen (default 127.0.0.1:8080)
   --drain-timeout DURATION  how long a shutdown waits for what is in flight (default 10s)
+  --health-listen ADDR      where to answer /livez, /readyz, /startupz and /healthz (default: nowhere)
+  --drain-delay DURATION    how long a shutdown goes on serving while /readyz fails, for whoever
+                            sends requests to notice (default 5s with --health-listen, else 0s)
   --config FILE             policies and settings from a TOML file; flags win over it
   --help                    print this help
 
-Ctrl-C or SIGTERM ends a gateway gracefully: it stops accepting and finishes what is in flight.
+Ctrl-C or SIGTERM ends a gateway gracefully: /readyz fails, the drain delay passes, then it stops
+accepting and finishes what is in flight.
 A second one ends it at once.";
 
 /// The options of a user.
@@ -44,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) drain_timeout: Option<Duration>,
+    pub(crate) drain_delay: Option<Duration>,
+    pub(crate) health_listen: Option<SocketAddr>,
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -95,18 +101,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
                 let upstream = upstream.map_err(|reason| format!("--upstream: {reason}"))?;
                 options.upstreams.push(upstream);
             }
-            "--listen" => {
-                let text = value()?;
-                let address = text.parse().map_err(|_| {
-                    format!("--listen: `{text}` is not an address such as 127.0.0.1:8080")
-                })?;
-                options.listen = Some(address);
-            }
-            "--drain-timeout" => {
-                let limit = parse_duration(&value()?);
-                let limit = limit.map_err(|reason| format!("--drain-timeout: {reason}"))?;
-                options.drain_timeout = Some(limit);
-            }
+            "--listen" => options.listen = Some(address(&flag, &value()?)?),
+            "--health-listen" => options.health_listen = Some(address(&flag, &value()?)?),
+            "--drain-timeout" => options.drain_timeout = Some(duration(&flag, &value()?)?),
+            "--drain-delay" => options.drain_delay = Some(duration(&flag, &value()?)?),
             "--config" => options.config = Some(PathBuf::from(value()?)),
             "--role" => role = Some(value()?),
             "--kind" => kind = Kind::from_name(&value()?),
@@ -131,6 +129,15 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
         (Some("load"), None, Some(target)) => Ok(Command::Load { target, seed }),
         _ => Err("the parts of the demonstration are not to be started by hand".to_owned()),
     }
+}
+
+fn address(flag: &str, text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{flag}: `{text}` is not an address such as 127.0.0.1:8080"))
+}
+
+fn duration(flag: &str, text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|reason| format!("{flag}: {reason}"))
 }
 
 fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, String> {

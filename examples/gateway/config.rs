@@ -61,6 +61,11 @@ pub(crate) struct Gateway {
     /// How long a shutdown waits for the work in flight.
     #[serde(deserialize_with = "duration")]
     pub(crate) drain_timeout: Duration,
+    /// Where health is told; nowhere if it is absent.
+    pub(crate) health_listen: Option<SocketAddr>,
+    /// How long a shutdown goes on serving while readiness fails.
+    #[serde(deserialize_with = "some_duration")]
+    pub(crate) drain_delay: Option<Duration>,
     /// How long a connection to an upstream may take to open.
     #[serde(deserialize_with = "duration")]
     pub(crate) connect_timeout: Duration,
@@ -80,6 +85,8 @@ impl Default for Gateway {
         Self {
             listen: None,
             drain_timeout: Duration::from_secs(10),
+            health_listen: None,
+            drain_delay: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             max_in_flight: 1024,
@@ -105,6 +112,10 @@ fn root() -> String {
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 /// Reads a duration such as `250ms`.

@@ -18,6 +18,7 @@ mod config;
 mod demo;
 mod expect;
 mod headers;
+mod health;
 mod inflight;
 mod load;
 mod local;

@@ -5,11 +5,12 @@ use crate::config::{Gateway as Settings, Policies};
 use crate::routes::Upstream;
 use crate::serve::{self, Gateway};
 use crate::stack::Guards;
-use crate::{child, demo, scenario, term};
+use crate::{child, clock, demo, health, scenario, term};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
+use tower_keep::health::Health;
 
 /// The policies of the demonstration, when no file is given.
 const DEMO_POLICIES: &str = include_str!("demo.toml");
@@ -35,15 +36,17 @@ pub(crate) async fn user(options: Options) -> Result<ExitCode, String> {
         || policies
             .as_ref()
             .is_some_and(|policies| !policies.gateway.upstreams.is_empty());
-    let misplaced = if serves {
-        [("--json", options.json), ("--seed", options.seed.is_some())]
+    let misplaced: &[(&str, bool)] = if serves {
+        &[("--json", options.json), ("--seed", options.seed.is_some())]
     } else {
-        [
+        &[
             ("--listen", options.listen.is_some()),
             ("--drain-timeout", options.drain_timeout.is_some()),
+            ("--drain-delay", options.drain_delay.is_some()),
+            ("--health-listen", options.health_listen.is_some()),
         ]
     };
-    if let Some((flag, _)) = misplaced.into_iter().find(|(_, given)| *given) {
+    if let Some((flag, _)) = misplaced.iter().find(|(_, given)| *given) {
         let reason = if serves {
             "does not go with an upstream"
         } else {
@@ -91,17 +94,32 @@ async fn serve_until_signal(mut options: Options, policies: Policies) -> Result<
         "  drain timeout {limit_text}; stop with Ctrl-C or SIGTERM"
     ));
     let guards = Guards::new(&policies);
+    let told = options.health_listen.or(settings.health_listen);
+    let delay = options.drain_delay.or(settings.drain_delay);
+    let delay = delay.unwrap_or(told.map_or(Duration::ZERO, |_| health::DRAIN_DELAY));
+    let health = match told {
+        Some(address) => Some(healthy(address, &upstreams, &guards).await?),
+        None => None,
+    };
     let gateway = Gateway::new(upstreams, &policies, Some(&guards));
     let stop = async {
         signals.next().await;
-        term::out(&format!(
-            "draining: no new connections, waiting up to {limit_text} for what is in flight"
-        ));
         tokio::spawn(async move {
             signals.next().await;
             term::err("stopped without waiting any longer");
             std::process::exit(130);
         });
+        if !delay.is_zero() {
+            let delay = humantime::format_duration(delay);
+            term::out(&format!("not ready any more: serving on for {delay}"));
+        }
+        match &health {
+            Some(health) => health.drain(delay).await,
+            None => clock::sleep(delay).await,
+        }
+        term::out(&format!(
+            "draining: no new connections, waiting up to {limit_text} for what is in flight"
+        ));
     };
     let drained = gateway.serve(listener, stop, limit).await;
     if drained.complete {
@@ -113,6 +131,20 @@ async fn serve_until_signal(mut options: Options, policies: Policies) -> Result<
         drained.in_flight
     ));
     Ok(ExitCode::FAILURE)
+}
+
+/// Health on its own port.
+async fn healthy(
+    address: SocketAddr,
+    upstreams: &[Upstream],
+    guards: &Guards,
+) -> Result<Health, String> {
+    let listener = serve::bind(address).await?;
+    let bound = listener.local_addr().map_err(|error| error.to_string())?;
+    let health = health::start(upstreams, guards.registry())?;
+    health::serve(&health, listener);
+    term::out(&format!("  health on http://{bound}/readyz"));
+    Ok(health)
 }
 
 /// The gateway of the demonstration, which ends with its parent.

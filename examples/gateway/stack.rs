@@ -84,6 +84,11 @@ impl Guards {
         }
     }
 
+    /// Where all layers are.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     fn setup(&self, name: String) -> Setup {
         Setup::named(name).in_registry(&self.registry)
     }

@@ -168,6 +168,20 @@ impl Clock {
         (here.saturating_add(left), here)
     }
 
+    /// What a calendar showed at a point in time of this clock.
+    #[cfg(feature = "health")]
+    pub(crate) fn wall(&self, at: Tick) -> std::time::SystemTime {
+        #[cfg(any(test, feature = "test-util"))]
+        if let Source::Manual(_) = &self.source {
+            let since = std::time::Duration::from_nanos(at.as_nanos());
+            return std::time::SystemTime::UNIX_EPOCH + since;
+        }
+        let now = std::time::SystemTime::now();
+        let ago = self.now().saturating_since(at);
+        now.checked_sub(ago)
+            .unwrap_or(std::time::SystemTime::UNIX_EPOCH)
+    }
+
     /// The time, read once for all layers that are called within one `call`.
     #[inline]
     pub(crate) fn stamp(&self) -> Stamp {

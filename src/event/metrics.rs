@@ -20,11 +20,13 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
 /// | `keep_<pattern>_limit` | `layer` |
+/// | `keep_<pattern>_changes_total` | `layer`, `kind`, `name`, `to` |
+/// | `keep_<pattern>_status` | `layer`, `kind`, `name`; 0 passes, 1 warns, 2 fails |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
-/// `layer` is the name from [`Setup::named`](crate::Setup::named); all other
-/// label values are from closed sets, so the number of series does not grow with
+/// `layer` is the name from [`Setup::named`](crate::Setup::named), `name` that of a
+/// health check or its group; all other label values are from closed sets, so the number of series does not grow with
 /// traffic. Each event allocates for its labels.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Metrics;
@@ -80,10 +82,117 @@ impl Listener for Metrics {
                 counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
             Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
+            Event::Checked(change) => {
+                let (kind, what) = change.subject.label();
+                let what = what.to_owned();
+                gauge!(name("status"), "layer" => layer.clone(), "kind" => kind, "name" => what.clone())
+                    .set(f64::from(change.to as u8));
+                let to = change.to.label();
+                counter!(name("changes_total"), "layer" => layer, "kind" => kind, "name" => what, "to" => to)
+                    .increment(1);
+            }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(keep_loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use metrics::{Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder};
+    use metrics::{SharedString, Unit};
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::LayerId;
+    use crate::event::{Checked, Subject};
+    use crate::probe::Status;
+
+    type Seen = Arc<Mutex<Vec<String>>>;
+
+    /// Writes down what is fed.
+    struct Notes(Seen);
+
+    struct Note(Seen, String);
+
+    impl Note {
+        fn take(&self, value: impl std::fmt::Display) {
+            self.0.lock().push(format!("{} {value}", self.1));
+        }
+    }
+
+    impl GaugeFn for Note {
+        fn increment(&self, _: f64) {}
+        fn decrement(&self, _: f64) {}
+        fn set(&self, value: f64) {
+            self.take(value);
+        }
+    }
+
+    impl metrics::CounterFn for Note {
+        fn increment(&self, value: u64) {
+            self.take(value);
+        }
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl Notes {
+        fn note(&self, key: &Key) -> Arc<Note> {
+            let labels = key
+                .labels()
+                .map(|label| format!(" {}={}", label.key(), label.value()));
+            let name = format!("{}{}", key.name(), labels.collect::<String>());
+            Arc::new(Note(self.0.clone(), name))
+        }
+    }
+
+    impl Recorder for Notes {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            self.note(key).into()
+        }
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            self.note(key).into()
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn changes_of_health_are_counted_and_shown() {
+        let seen = Seen::default();
+        let source = Source {
+            pattern: "health",
+            name: "shop",
+            layer: LayerId(1),
+        };
+        let change = |subject, to| Checked {
+            number: 1,
+            subject,
+            from: Some(Status::Pass),
+            to,
+        };
+        metrics::with_local_recorder(&Notes(seen.clone()), || {
+            let db = change(Subject::Check("db"), Status::Warn);
+            Metrics.on_event(&source, &Event::Checked(db));
+            let ready = change(Subject::Group("readiness"), Status::Fail);
+            Metrics.on_event(&source, &Event::Checked(ready));
+        });
+        assert_eq!(
+            *seen.lock(),
+            [
+                "keep_health_status layer=shop kind=check name=db 1",
+                "keep_health_changes_total layer=shop kind=check name=db to=warn 1",
+                "keep_health_status layer=shop kind=group name=readiness 2",
+                "keep_health_changes_total layer=shop kind=group name=readiness to=fail 1",
+            ]
+        );
     }
 }

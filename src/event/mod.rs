@@ -9,6 +9,7 @@
     doc = "Another one is [`Metrics`], which feeds the `metrics` facade."
 )]
 
+mod health;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod retry;
@@ -18,6 +19,7 @@ mod transition;
 use std::fmt;
 use std::time::Duration;
 
+pub use self::health::{Checked, Subject};
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 pub use self::retry::{Concluded, Conclusion, Retrying};
@@ -73,6 +75,8 @@ pub enum Event<'a> {
         /// The limit from now on.
         to: u32,
     },
+    /// health: what is believed of a check or a group has changed.
+    Checked(Checked<'a>),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

@@ -1,10 +1,11 @@
 //! Events as `tracing` events.
 
 use super::{Event, Listener, Source};
+use crate::probe::Status;
 
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
-/// injected faults and limits that change at `debug`, updates and transitions of
-/// circuit breakers at `info`, requests without a key at `warn`, callbacks that panic
+/// injected faults and limits that change at `debug`, updates, transitions of
+/// circuit breakers and changes of health at `info`, requests without a key at `warn`, callbacks that panic
 /// at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
@@ -83,6 +84,21 @@ impl Listener for Trace {
             ),
             Event::Limit { from, to } => {
                 tracing::debug!(target: "tower_keep", pattern, name, from, to, "limit");
+            }
+            Event::Checked(change) => {
+                let (kind, what) = change.subject.label();
+                let from = change.from.map(Status::label);
+                tracing::info!(
+                    target: "tower_keep",
+                    pattern,
+                    name,
+                    number = change.number,
+                    kind,
+                    what,
+                    from,
+                    to = change.to.label(),
+                    "checked"
+                );
             }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

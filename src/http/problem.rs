@@ -116,7 +116,8 @@ impl<'a> Problem<'a> {
     }
 }
 
-fn write_json(out: &mut String, text: &str) {
+/// A JSON string.
+pub(crate) fn write_json(out: &mut String, text: &str) {
     out.push('"');
     for char in text.chars() {
         match char {

@@ -17,7 +17,9 @@ use tower_keep::clock::{Clock, Sleep, Tick};
 use tower_keep::deadline::Deadline;
 use tower_keep::error::find_rejection;
 use tower_keep::fallback::{self, Fallback, FallbackFuture, FallbackLayer};
+use tower_keep::health::{self, Health};
 use tower_keep::http::{ReplayBody, Replayer};
+use tower_keep::probe;
 use tower_keep::replay;
 use tower_keep::retry::{self, Retry, RetryFuture, RetryLayer};
 use tower_keep::throttle::{self, Throttle, ThrottleFuture, ThrottleLayer};
@@ -95,6 +97,10 @@ fn everything_may_go_to_other_threads() {
     both::<(ThrottleLayer, Throttle<()>, throttle::Handle)>();
     both::<(FallbackLayer<()>, Fallback<(), ()>, fallback::Handle)>();
     both::<(ChaosLayer, Chaos<()>, chaos::Handle)>();
+    both::<(Health, health::Builder, health::Check, health::Snapshot)>();
+    both::<(health::Endpoints, health::grpc::GrpcHealth)>();
+    both::<(probe::Schedule, probe::Hysteresis, probe::Finding)>();
+    both::<(probe::Tcp, probe::Http, probe::Grpc)>();
     both::<(RetryLayer<()>, Retry<(), ()>, retry::Handle)>();
     both::<RetryFuture<Echo, u64, retry::Idempotent, replay::Cloned>>();
     both::<(ReplayBody<Full<Bytes>>, Replayer<Full<Bytes>>, Attempt)>();
@@ -108,6 +114,7 @@ fn everything_may_go_to_other_threads() {
     error::<Rejection>();
     error::<Error<std::io::Error>>();
     error::<PolicyError>();
+    error::<health::StartError>();
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod e_bodies;
 mod e_headers;
 mod f_retry;
 mod f_wishes;
+mod i_health;
 mod k_composition;
 mod k_orders;
 mod k_stack;

@@ -8,6 +8,7 @@
 )]
 
 mod fields;
+mod health;
 mod life;
 mod messages;
 mod parts;

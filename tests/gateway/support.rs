@@ -97,16 +97,30 @@ impl Gateway {
     /// Sends SIGTERM and waits until the gateway says that it drains.
     #[cfg(unix)]
     pub(crate) fn terminate(&mut self) {
+        self.signal();
+        self.says("draining");
+    }
+
+    /// Sends SIGTERM.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self) {
         let status = Command::new("kill")
             .args(["-TERM", &self.process.id().to_string()])
             .status()
             .expect("run kill");
         assert!(status.success());
+    }
+
+    /// Waits for a line that begins so: the rest of it.
+    pub(crate) fn says(&mut self, beginning: &str) -> String {
         let mut line = String::new();
-        while !line.starts_with("draining") {
+        loop {
             line.clear();
             let read = self.output.read_line(&mut line).expect("read a line");
-            assert!(read > 0, "the gateway ended without draining");
+            assert!(read > 0, "the gateway ended without saying {beginning:?}");
+            if let Some(rest) = line.strip_prefix(beginning) {
+                return rest.trim_end().to_owned();
+            }
         }
     }
 

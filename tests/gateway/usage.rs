@@ -71,6 +71,12 @@ fn wrong_flags_are_told() {
         (&["--upstream", "a:1"], "--upstream: `a:1` is not a URL"),
         (&["--listen", "here"], "--listen: `here` is not an address"),
         (
+            &["--health-listen=:1"],
+            "--health-listen: `:1` is not an address",
+        ),
+        (&["--drain-delay=x"], "--drain-delay: `x` is not a duration"),
+        (&["--drain-delay=1s"], "--drain-delay needs an upstream"),
+        (
             &["--drain-timeout=1"],
             "--drain-timeout: `1` is not a duration",
         ),
@@ -98,6 +104,8 @@ fn help_lists_every_flag() {
         "--upstream",
         "--listen",
         "--drain-timeout",
+        "--drain-delay",
+        "--health-listen",
         "--config",
         "--help",
     ] {

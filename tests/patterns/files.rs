@@ -73,6 +73,43 @@ fn a_policy_of_a_fallback_from_a_file() -> Result<(), PolicyError> {
 }
 
 #[test]
+fn a_schedule_of_probes_from_a_file() -> Result<(), PolicyError> {
+    use tower_keep::health::checks::Bounds;
+    use tower_keep::probe::Schedule;
+
+    let text = r#"
+        first = "1s"
+        interval = "5s"
+        jitter = 0.2
+        timeout = "500ms"
+        rise = 2
+        fall = 4
+    "#;
+    let schedule = Schedule::builder()
+        .first(ms(1_000))
+        .interval(ms(5_000))
+        .jitter(Ratio::percent(20))
+        .timeout(ms(500))
+        .rise(2)
+        .fall(4)
+        .build()?;
+    assert_eq!(toml::from_str(text), Ok(schedule));
+    assert_eq!(toml::from_str(""), Ok(Schedule::default()));
+    assert_eq!(schedule.to_builder().build()?, schedule);
+    for (bad, why) in [
+        ("interval = \"0s\"", "interval: 0ns is not allowed"),
+        ("fall = 0", "fall: 0 is not allowed"),
+        ("period = \"1s\"", "unknown field"),
+    ] {
+        let error = toml::from_str::<Schedule>(bad).unwrap_err().to_string();
+        assert!(error.contains(why), "{bad}: {error}");
+    }
+    let bounds = toml::from_str("warn = 10\nfail = 20");
+    assert_eq!(bounds, Ok(Bounds::new().warn(10).fail(20)));
+    Ok(())
+}
+
+#[test]
 fn a_backoff_from_a_file() -> Result<(), PolicyError> {
     let text = r#"
         base = "20ms"

@@ -14,6 +14,7 @@ mod chaos;
 mod connect;
 mod fallback;
 mod files;
+mod health;
 mod hedge;
 mod pages;
 mod queue;

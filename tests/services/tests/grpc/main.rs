@@ -8,5 +8,6 @@
 )]
 
 mod channel;
+mod health;
 mod retries;
 mod server;

@@ -12,6 +12,7 @@ mod answers;
 mod bodies;
 mod clients;
 mod deadlines;
+mod health;
 mod healthy;
 mod limits;
 mod trouble;
