@@ -160,6 +160,8 @@ pub mod test_util;
 
 #[cfg(feature = "adaptive")]
 pub mod adaptive;
+#[cfg(feature = "balance")]
+pub mod balance;
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
 #[cfg(feature = "chaos")]
