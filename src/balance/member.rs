@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::endpoint::Endpoint;
+use super::standing::Standing;
 use crate::attempt::EndpointId;
 use crate::clock::Tick;
 use crate::kernel::sync::{AtomicU32, AtomicU64, Ordering, Padded};
@@ -13,11 +14,12 @@ pub struct Member {
     id: EndpointId,
     endpoint: Endpoint,
     /// When it came into use, or came back from an ejection: slow start begins.
-    since: AtomicU64,
+    pub(super) since: AtomicU64,
     /// Written by every call.
     pub(super) load: Padded<Load>,
     /// Written by what judges its health, and read where the sets are made.
     pub(super) health: Padded<Health>,
+    pub(super) standing: Standing,
 }
 
 /// What each call to an endpoint writes.
@@ -49,6 +51,7 @@ impl Member {
             since: AtomicU64::new(now.as_nanos()),
             load: Padded::default(),
             health: Padded::default(),
+            standing: Standing::default(),
         }
     }
 
