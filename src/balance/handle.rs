@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Requests refused.
     pub rejected: u64,
+    /// Requests that wait for an endpoint.
+    pub waiting: u32,
     /// Calls that had to wait for an endpoint.
     pub waited: u64,
     /// Choices that fell on an endpoint that was not ready.

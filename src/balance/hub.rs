@@ -72,7 +72,6 @@ pub(super) struct Hub<S> {
     roster: Mutex<Roster<S>>,
     /// Tells those who wait that the snapshot is another one.
     pub(super) news: Arc<Notify>,
-    pub(super) waiting: AtomicU32,
     /// Links that have failed, for the driver.
     broken: Mutex<Vec<Arc<Link<S>>>>,
     /// What wakes the driver, once it has been polled.
@@ -101,7 +100,6 @@ where
                     next: 0,
                 }),
                 news: Arc::new(Notify::new()),
-                waiting: AtomicU32::new(0),
                 broken: Mutex::new(Vec::new()),
                 waker: Mutex::new(None),
                 home: Mutex::new(None),

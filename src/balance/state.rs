@@ -19,6 +19,7 @@ use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
+use crate::kernel::sync::{AtomicU32, Ordering};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -50,6 +51,8 @@ pub(super) struct State {
     /// All that there are, connected or not, by number.
     members: Mutex<BTreeMap<u32, Arc<Member>>>,
     hub: OnceLock<Weak<dyn Republish>>,
+    /// Requests that wait for an endpoint.
+    pub(super) waiting: AtomicU32,
 }
 
 pooled!(State);
@@ -81,6 +84,7 @@ impl State {
             policy: Mutex::new(policy),
             members: Mutex::new(BTreeMap::new()),
             hub: OnceLock::new(),
+            waiting: AtomicU32::new(0),
         });
         enter(registry, state.core.id(), &state);
         state
@@ -197,6 +201,7 @@ impl State {
             neutral,
             cancelled,
             rejected: count(REJECTED),
+            waiting: self.waiting.load(Ordering::Relaxed),
             waited: count(WAITED),
             skipped: count(SKIPPED),
             connected: count(CONNECTED),
@@ -243,6 +248,7 @@ impl Inspect for State {
             ("neutral", snapshot.neutral.into()),
             ("cancelled", snapshot.cancelled.into()),
             ("rejected", snapshot.rejected.into()),
+            ("waiting", snapshot.waiting.into()),
             ("waited", snapshot.waited.into()),
             ("skipped", snapshot.skipped.into()),
             ("connected", snapshot.connected.into()),

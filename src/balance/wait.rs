@@ -51,7 +51,7 @@ impl<S: Send + Sync + 'static> Wait<S> {
         if bounds.max_wait.is_zero() {
             return Err(state.reject(RejectionKind::NoEndpoint));
         }
-        let waiting = hub.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = state.waiting.fetch_add(1, Ordering::Relaxed);
         let wait = Self {
             // From here its drop counts it out.
             hub: Arc::clone(hub),
@@ -104,6 +104,6 @@ impl<S: Send + Sync + 'static> Wait<S> {
 
 impl<S> Drop for Wait<S> {
     fn drop(&mut self) {
-        self.hub.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.hub.state.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
