@@ -1,13 +1,25 @@
 //! Who gets the next request.
 
 mod basic;
+mod choice;
 mod draw;
+pub(super) mod latency;
+mod least;
+pub(super) mod peak;
+mod peak_ewma;
+pub(super) mod pool;
+mod prequal;
+pub(super) mod schedule;
+pub(super) mod shares;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use self::basic::{LeastRequest, Random, RoundRobin};
+pub use self::basic::{Random, RoundRobin};
 pub use self::draw::Draw;
+pub use self::least::LeastRequest;
+pub use self::peak_ewma::PeakEwma;
+pub use self::prequal::Prequal;
 use super::member::Member;
 use crate::classify::Outcome;
 use crate::clock::Tick;
@@ -60,4 +72,10 @@ pub struct End {
     pub now: Tick,
     /// How it was judged.
     pub outcome: Outcome,
+}
+
+/// What the members weigh.
+fn weights(members: &[Arc<Member>]) -> Vec<u32> {
+    let weight = |member: &Arc<Member>| member.endpoint().get_weight();
+    members.iter().map(weight).collect()
 }
