@@ -7,6 +7,7 @@ use super::endpoint::Endpoint;
 use super::outlier::Calls;
 use super::pick::latency::{self, ByLoad};
 use super::pick::peak::Peak;
+use super::standing::Standing;
 use super::trouble::Trouble;
 use crate::attempt::EndpointId;
 use crate::clock::{Tick, nanos};
@@ -18,11 +19,12 @@ pub struct Member {
     id: EndpointId,
     endpoint: Endpoint,
     /// When it came into use, or came back from an ejection: slow start begins.
-    since: AtomicU64,
+    pub(super) since: AtomicU64,
     /// Written by every call.
     pub(super) load: Padded<Load>,
     /// Written by what judges its health, and read where the sets are made.
     pub(super) health: Padded<Health>,
+    pub(super) standing: Standing,
 }
 
 /// What each call to an endpoint writes.
@@ -60,6 +62,7 @@ impl Member {
             since: AtomicU64::new(now.as_nanos()),
             load: Padded::default(),
             health: Padded::default(),
+            standing: Standing::default(),
         }
     }
 

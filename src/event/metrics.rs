@@ -20,6 +20,8 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
 /// | `keep_<pattern>_limit` | `layer` |
+/// | `keep_<pattern>_endpoint_changes_total` | `layer`, `change` |
+/// | `keep_<pattern>_discovery_failures_total` | `layer` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -80,6 +82,13 @@ impl Listener for Metrics {
                 counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
             Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
+            Event::Endpoint { change, .. } => {
+                let (name, change) = (name("endpoint_changes_total"), change.label());
+                counter!(name, "layer" => layer, "change" => change).increment(1);
+            }
+            Event::DiscoveryFailed => {
+                counter!(name("discovery_failures_total"), "layer" => layer).increment(1);
+            }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);

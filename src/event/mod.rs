@@ -9,6 +9,7 @@
     doc = "Another one is [`Metrics`], which feeds the `metrics` facade."
 )]
 
+mod endpoint;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod retry;
@@ -18,6 +19,7 @@ mod transition;
 use std::fmt;
 use std::time::Duration;
 
+pub use self::endpoint::EndpointChange;
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 pub use self::retry::{Concluded, Conclusion, Retrying};
@@ -73,6 +75,15 @@ pub enum Event<'a> {
         /// The limit from now on.
         to: u32,
     },
+    /// balance: something has become of an endpoint.
+    Endpoint {
+        /// Its address.
+        address: &'a str,
+        /// What.
+        change: EndpointChange,
+    },
+    /// balance: discovery has failed, and will be asked again.
+    DiscoveryFailed,
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

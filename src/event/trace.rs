@@ -3,9 +3,10 @@
 use super::{Event, Listener, Source};
 
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
-/// injected faults and limits that change at `debug`, updates and transitions of
-/// circuit breakers at `info`, requests without a key at `warn`, callbacks that panic
-/// at `error`, the rest at `trace`.
+/// injected faults and limits that change at `debug`, updates, transitions
+/// of circuit breakers and changes of a balancer's endpoints at `info`, requests without
+/// a key and failures of discovery at `warn`, callbacks that panic at `error`, the rest
+/// at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -83,6 +84,17 @@ impl Listener for Trace {
             ),
             Event::Limit { from, to } => {
                 tracing::debug!(target: "tower_keep", pattern, name, from, to, "limit");
+            }
+            Event::Endpoint { address, change } => tracing::info!(
+                target: "tower_keep",
+                pattern,
+                name,
+                address,
+                change = change.label(),
+                "endpoint"
+            ),
+            Event::DiscoveryFailed => {
+                tracing::warn!(target: "tower_keep", pattern, name, "discovery failed");
             }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

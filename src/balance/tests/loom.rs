@@ -19,10 +19,10 @@ fn second(n: u64) -> Tick {
 #[test]
 fn loom_balance_one_looks_after_the_endpoints() {
     loom::model(|| {
-        let due = Arc::new(Due::new(second(10)));
+        let due = Arc::new(Due::new(second(0), Some(Duration::from_secs(10))));
         let claim = |now| {
             let due = Arc::clone(&due);
-            thread::spawn(move || due.claim(second(now), Duration::from_secs(10)))
+            thread::spawn(move || due.claim(second(now)))
         };
         let others = [claim(10), claim(11)];
         due.bring_forward(second(15));
