@@ -186,7 +186,7 @@ where
     }
 
     /// Those whose services have died, and those whose pause is over.
-    fn poll_returns(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) {
+    fn poll_returns(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) -> bool {
         for member in hub.take_broken() {
             self.is_changed = true;
             hub.state
@@ -196,23 +196,28 @@ where
         let now = hub.state.core.clock().now();
         while let Some(Reverse((due, id))) = self.pauses.peek().copied() {
             if due > now {
-                self.poll_timer(hub, due, cx);
-                return;
+                return self.poll_timer(hub, due, cx);
             }
             self.pauses.pop();
             self.queue.push_back(id);
         }
         self.timer = None;
+        false
     }
 
-    fn poll_timer(&mut self, hub: &Hub<S>, due: Tick, cx: &mut Context<'_>) {
+    /// Says whether it is due by now.
+    fn poll_timer(&mut self, hub: &Hub<S>, due: Tick, cx: &mut Context<'_>) -> bool {
         let timer = match &mut self.timer {
             Some(timer) if timer.due() == due => timer,
             slot => slot.insert(hub.state.core.clock().sleep_until(due)),
         };
-        if Pin::new(timer).poll(cx).is_ready() {
-            // By now it is due, or no runtime drives timers here.
-            self.timer = None;
+        match Pin::new(timer).poll(cx) {
+            Poll::Pending => false,
+            Poll::Ready(fired) => {
+                self.timer = None;
+                // Else no runtime drives timers here.
+                fired.is_ok()
+            }
         }
     }
 
@@ -241,14 +246,15 @@ where
         }
     }
 
-    /// Begins connections, as many as may be made at once.
-    fn begin(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) {
+    /// Begins connections, as many as may be made at once. Says whether any.
+    fn begin(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) -> bool {
         let policy = hub.state.policy();
         let rules = policy.rules();
         let core = &hub.state.core;
+        let mut begun = false;
         while self.connecting.len() < rules.max_connecting as usize {
             let Some(id) = self.queue.front().copied() else {
-                return;
+                break;
             };
             let Some(member) = hub.member(id) else {
                 self.queue.pop_front();
@@ -256,8 +262,9 @@ where
             };
             let make = &mut self.make;
             let ready = core.contain("factory", || make.poll_ready(cx).map_err(drop));
+            begun |= !matches!(ready, Some(Poll::Pending));
             match ready {
-                Some(Poll::Pending) => return,
+                Some(Poll::Pending) => break,
                 Some(Poll::Ready(Ok(()))) => {
                     self.queue.pop_front();
                     let endpoint = member.endpoint().clone();
@@ -281,6 +288,7 @@ where
                 }
             }
         }
+        begun
     }
 
     fn failed(&mut self, hub: &Hub<S>, id: u32) {
@@ -357,11 +365,11 @@ where
         hub.set_waker(cx.waker());
         let mut comes_again = true;
         for _ in 0..ROUNDS {
-            let more = this.poll_source(&hub, cx);
-            this.poll_returns(&hub, cx);
-            this.begin(&hub, cx);
-            let progress = this.poll_connecting(&hub, cx);
-            comes_again = more || progress && !this.queue.is_empty();
+            // What fails begins a pause, whose timer the next round arms.
+            comes_again = this.poll_source(&hub, cx)
+                | this.poll_returns(&hub, cx)
+                | this.begin(&hub, cx)
+                | this.poll_connecting(&hub, cx);
             if !comes_again {
                 break;
             }
