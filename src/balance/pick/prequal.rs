@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::choice::{Candidates, trusted};
-use super::latency;
 use super::pool::{Leaver, Pool, Probe, uses};
 use super::{Draw, End, Pick, Picker};
 use crate::balance::member::Member;
