@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::connecting::{Connecting, LEAST_PAUSE, Trouble};
 use super::discover::{BoxError, Change, Discover};
 use super::endpoint::Endpoint;
 use super::hub::{Hub, Inserted};
-use super::state::{CONNECT_FAILED, CONNECTED, DISCOVERY_FAILED, Republish};
+use super::state::{DISCOVERY_FAILED, Republish};
 use crate::backoff::Session;
 use crate::clock::{Sleep, Tick};
-use crate::event::EndpointChange;
 
 /// Rounds in one poll, and changes in one round: others get their turn, too.
 const ROUNDS: usize = 8;
@@ -31,28 +31,18 @@ where
     /// After an error: not before this.
     source_pause: Option<Sleep>,
     source_session: Option<Session>,
-    make: F,
+    pub(super) make: F,
     /// Those whose turn it is to be connected.
-    queue: VecDeque<u32>,
-    connecting: Vec<Connecting<F::Future>>,
+    pub(super) queue: VecDeque<u32>,
+    pub(super) connecting: Vec<Connecting<F::Future>>,
     /// Those who wait for their next try.
-    pauses: BinaryHeap<Reverse<(Tick, u32)>>,
-    timer: Option<Sleep>,
+    pub(super) pauses: BinaryHeap<Reverse<(Tick, u32)>>,
+    pub(super) timer: Option<Sleep>,
+    /// When the endpoints are to be looked after.
+    care: Option<Sleep>,
     /// Of those who have failed and have not succeeded since.
-    troubled: HashMap<u32, Trouble>,
-    is_changed: bool,
-}
-
-struct Connecting<F> {
-    id: u32,
-    future: Pin<Box<F>>,
-    timeout: Sleep,
-}
-
-struct Trouble {
-    session: Session,
-    /// The successes when it failed: the pauses begin anew once there are more.
-    succeeded: u64,
+    pub(super) troubled: HashMap<u32, Trouble>,
+    pub(super) is_changed: bool,
 }
 
 impl<D, F, S> Driver<D, F, S>
@@ -73,6 +63,7 @@ where
             connecting: Vec::new(),
             pauses: BinaryHeap::new(),
             timer: None,
+            care: None,
             troubled: HashMap::new(),
             is_changed: false,
         }
@@ -84,6 +75,7 @@ where
             && self.queue.is_empty()
             && self.connecting.is_empty()
             && self.pauses.is_empty()
+            && self.care.is_none()
     }
 
     /// Changes of what endpoints there are. Says whether to come again.
@@ -185,168 +177,40 @@ where
         self.connecting.retain(|connecting| connecting.id != id);
     }
 
-    /// Those whose services have died, and those whose pause is over.
-    fn poll_returns(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) -> bool {
-        for member in hub.take_broken() {
-            self.is_changed = true;
-            hub.state
-                .tell_change(member.endpoint(), EndpointChange::Disconnected);
-            self.pause(hub, member.id().get());
-        }
-        let now = hub.state.core.clock().now();
-        while let Some(Reverse((due, id))) = self.pauses.peek().copied() {
-            if due > now {
-                return self.poll_timer(hub, due, cx);
+    /// Looks after the endpoints when it is time.
+    fn poll_care(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) -> bool {
+        match hub.state.look_after() {
+            Some(due) => poll_until(&mut self.care, hub, due, cx),
+            None => {
+                self.care = None;
+                false
             }
-            self.pauses.pop();
-            self.queue.push_back(id);
-        }
-        self.timer = None;
-        false
-    }
-
-    /// Says whether it is due by now.
-    fn poll_timer(&mut self, hub: &Hub<S>, due: Tick, cx: &mut Context<'_>) -> bool {
-        let timer = match &mut self.timer {
-            Some(timer) if timer.due() == due => timer,
-            slot => slot.insert(hub.state.core.clock().sleep_until(due)),
-        };
-        match Pin::new(timer).poll(cx) {
-            Poll::Pending => false,
-            Poll::Ready(fired) => {
-                self.timer = None;
-                // Else no runtime drives timers here.
-                fired.is_ok()
-            }
-        }
-    }
-
-    /// The next try of an endpoint comes after a pause.
-    fn pause(&mut self, hub: &Hub<S>, id: u32) {
-        let Some(member) = hub.member(id) else {
-            return;
-        };
-        let (succeeded, _) = member.ends();
-        let backoff = hub.state.policy().rules().backoff;
-        let fresh = || Trouble {
-            session: backoff.session(),
-            succeeded,
-        };
-        let trouble = self.troubled.entry(id).or_insert_with(fresh);
-        if trouble.succeeded != succeeded {
-            *trouble = fresh();
-        }
-        let pause = trouble.session.next_delay().max(LEAST_PAUSE);
-        let due = hub.state.core.clock().now().saturating_add(pause);
-        self.pauses.push(Reverse((due, id)));
-        // Of those that are gone, no more are kept than there are others.
-        if self.pauses.len() > 64 + 2 * self.troubled.len() {
-            self.pauses
-                .retain(|Reverse((_, id))| self.troubled.contains_key(id));
-        }
-    }
-
-    /// Begins connections, as many as may be made at once. Says whether any.
-    fn begin(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) -> bool {
-        let policy = hub.state.policy();
-        let rules = policy.rules();
-        let core = &hub.state.core;
-        let mut begun = false;
-        while self.connecting.len() < rules.max_connecting as usize {
-            let Some(id) = self.queue.front().copied() else {
-                break;
-            };
-            let Some(member) = hub.member(id) else {
-                self.queue.pop_front();
-                continue;
-            };
-            let make = &mut self.make;
-            let ready = core.contain("factory", || make.poll_ready(cx).map_err(drop));
-            begun |= !matches!(ready, Some(Poll::Pending));
-            match ready {
-                Some(Poll::Pending) => break,
-                Some(Poll::Ready(Ok(()))) => {
-                    self.queue.pop_front();
-                    let endpoint = member.endpoint().clone();
-                    let call = || Box::pin(make.call(endpoint));
-                    match core.contain("factory", call) {
-                        Some(future) => {
-                            let clock = core.clock();
-                            let due = clock.now().saturating_add(rules.connect_timeout);
-                            self.connecting.push(Connecting {
-                                id,
-                                future,
-                                timeout: clock.sleep_until(due),
-                            });
-                        }
-                        None => self.failed(hub, id),
-                    }
-                }
-                Some(Poll::Ready(Err(()))) | None => {
-                    self.queue.pop_front();
-                    self.failed(hub, id);
-                }
-            }
-        }
-        begun
-    }
-
-    fn failed(&mut self, hub: &Hub<S>, id: u32) {
-        hub.state.counters.add(CONNECT_FAILED, 1);
-        if let Some(member) = hub.member(id) {
-            hub.state
-                .tell_change(member.endpoint(), EndpointChange::ConnectFailed);
-        }
-        self.pause(hub, id);
-    }
-
-    /// Says whether any connection was made, or could not be.
-    fn poll_connecting(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) -> bool {
-        let mut at = 0;
-        let mut progress = false;
-        while let Some(Connecting {
-            id,
-            future,
-            timeout,
-        }) = self.connecting.get_mut(at)
-        {
-            let poll = || future.as_mut().poll(cx).map_err(drop);
-            let ended = match hub.state.core.contain("factory", poll) {
-                Some(Poll::Ready(result)) => result.ok(),
-                // Without a runtime it is not bounded, as nothing is that waits.
-                Some(Poll::Pending) => match Pin::new(timeout).poll(cx) {
-                    Poll::Ready(Ok(())) => None,
-                    _ => {
-                        at += 1;
-                        continue;
-                    }
-                },
-                None => None,
-            };
-            let id = *id;
-            progress = true;
-            let ended_one = self.connecting.swap_remove(at);
-            hub.state.core.contain("factory", || drop(ended_one));
-            match ended {
-                Some(service) => self.connected(hub, id, service),
-                None => self.failed(hub, id),
-            }
-        }
-        progress
-    }
-
-    fn connected(&mut self, hub: &Hub<S>, id: u32, service: S) {
-        if let Some(member) = hub.connected(id, service) {
-            self.is_changed = true;
-            hub.state.counters.add(CONNECTED, 1);
-            hub.state
-                .tell_change(member.endpoint(), EndpointChange::Connected);
         }
     }
 }
 
-/// The shortest pause after a failure: a jitter may draw none at all.
-const LEAST_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+/// Polls a timer of this time. Says whether it is due by now.
+pub(super) fn poll_until<S>(
+    slot: &mut Option<Sleep>,
+    hub: &Hub<S>,
+    due: Tick,
+    cx: &mut Context<'_>,
+) -> bool {
+    if slot.as_ref().is_none_or(|timer| timer.due() != due) {
+        *slot = Some(hub.state.core.clock().sleep_until(due));
+    }
+    let Some(timer) = slot else {
+        return false;
+    };
+    match Pin::new(timer).poll(cx) {
+        Poll::Pending => false,
+        Poll::Ready(fired) => {
+            *slot = None;
+            // Else no runtime drives timers here.
+            fired.is_ok()
+        }
+    }
+}
 
 impl<D, F, S> Future for Driver<D, F, S>
 where
@@ -367,6 +231,7 @@ where
         for _ in 0..ROUNDS {
             // What fails begins a pause, whose timer the next round arms.
             comes_again = this.poll_source(&hub, cx)
+                | this.poll_care(&hub, cx)
                 | this.poll_returns(&hub, cx)
                 | this.begin(&hub, cx)
                 | this.poll_connecting(&hub, cx);

@@ -1,5 +1,4 @@
-//! When the endpoints are to be looked after: nobody's task does it, but whoever's
-//! call comes first then.
+//! When the endpoints are to be looked after.
 
 use std::time::Duration;
 
@@ -10,46 +9,29 @@ use crate::kernel::sync::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub(super) struct Due {
     at: AtomicU64,
-    /// How far ahead that may be.
-    longest: AtomicU64,
 }
 
 impl Due {
-    /// After so long; never, for none.
-    pub(super) fn new(now: Tick, longest: Option<Duration>) -> Self {
-        let longest = longest.map_or(u64::MAX, nanos);
+    pub(super) fn new(at: Tick) -> Self {
         Self {
-            at: AtomicU64::new(now.as_nanos().saturating_add(longest)),
-            longest: AtomicU64::new(longest),
+            at: AtomicU64::new(at.as_nanos()),
         }
     }
 
-    /// From now on after so long.
-    pub(super) fn reset(&self, now: Tick, longest: Option<Duration>) {
-        let longest = longest.map_or(u64::MAX, nanos);
-        self.longest.swap(longest, Ordering::AcqRel);
-        self.at
-            .swap(now.as_nanos().saturating_add(longest), Ordering::AcqRel);
+    /// When it is.
+    pub(super) fn at(&self) -> Tick {
+        Tick::from_nanos(self.at.load(Ordering::Acquire))
     }
 
-    /// Whether it is time: also if that is further ahead than it is ever set, for then
-    /// the clock has gone back.
-    #[inline]
-    pub(super) fn is_due(&self, now: Tick) -> bool {
-        let left = self.at.load(Ordering::Relaxed).wrapping_sub(now.as_nanos());
-        left == 0 || left > self.longest.load(Ordering::Relaxed)
-    }
-
-    /// Whether it falls to the caller to act. The next time is as long ahead as it may
-    /// be, unless something is [brought forward](Self::bring_forward).
-    pub(super) fn claim(&self, now: Tick) -> bool {
+    /// Whether it falls to the caller to act. The next time is after `longest`,
+    /// unless something is [brought forward](Self::bring_forward).
+    pub(super) fn claim(&self, now: Tick, longest: Duration) -> bool {
         let at = self.at.load(Ordering::Acquire);
-        let longest = self.longest.load(Ordering::Acquire);
-        let left = at.wrapping_sub(now.as_nanos());
-        if left != 0 && left <= longest {
+        let next = now.as_nanos().saturating_add(nanos(longest).max(1));
+        // Further away than it is ever set: the clock has gone back.
+        if now.as_nanos() < at && at <= next {
             return false;
         }
-        let next = now.as_nanos().saturating_add(longest);
         let claim = self
             .at
             .compare_exchange(at, next, Ordering::AcqRel, Ordering::Acquire);

@@ -5,7 +5,6 @@ use super::set::{Set, Token};
 use super::standing::Condition;
 use super::state::State;
 use crate::attempt::EndpointId;
-use crate::clock::Tick;
 use crate::event::EndpointChange;
 use crate::kernel::limited::has_permit;
 use crate::kernel::macros::steers;
@@ -77,8 +76,8 @@ pub struct EndpointSnapshot {
     pub succeeded: u64,
     /// Calls that ended in a failure.
     pub failed: u64,
-    /// Failures since the last success.
-    pub consecutive_failures: u32,
+    /// Whether most of its latest calls failed.
+    pub is_suspect: bool,
 }
 
 #[cfg(feature = "serde")]
@@ -87,7 +86,7 @@ fn number<S: serde::Serializer>(id: &EndpointId, serializer: S) -> Result<S::Ok,
 }
 
 impl EndpointSnapshot {
-    pub(super) fn of(member: &Member, now: Tick) -> Self {
+    pub(super) fn of(member: &Member) -> Self {
         let endpoint = member.endpoint();
         let (succeeded, failed) = member.ends();
         Self {
@@ -95,11 +94,11 @@ impl EndpointSnapshot {
             address: endpoint.address().to_owned(),
             weight: endpoint.get_weight(),
             priority: endpoint.get_priority(),
-            condition: member.condition(now),
+            condition: member.condition(),
             in_flight: member.in_flight(),
             succeeded,
             failed,
-            consecutive_failures: member.consecutive(),
+            is_suspect: member.is_suspect(),
         }
     }
 
@@ -159,7 +158,11 @@ impl Handle {
             Health::Unhealthy => EndpointChange::Unhealthy,
         };
         self.change(endpoint, change, |member| {
-            member.set_unhealthy(health == Health::Unhealthy)
+            let changed = member.set_unhealthy(health == Health::Unhealthy);
+            if changed && health == Health::Healthy {
+                member.begin_anew(self.state.core.clock().now());
+            }
+            changed
         })
     }
 

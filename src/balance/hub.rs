@@ -90,7 +90,7 @@ where
     pub(super) fn create(state: Arc<State>) -> Arc<Self> {
         let hub = Arc::new_cyclic(|hub: &Weak<Self>| {
             state.set_hub(hub.clone());
-            let snapshot = Snapshot::of(&state, Vec::new());
+            let snapshot = Snapshot::of(&state, &[]);
             Self {
                 state,
                 snapshot: ArcSwap::from_pointee(snapshot),
@@ -171,6 +171,7 @@ where
 
     /// The service of an endpoint, which may have been removed in between.
     pub(super) fn connected(&self, id: u32, service: S) -> Option<Arc<Member>> {
+        let now = self.state.core.clock().now();
         let mut roster = self.roster.lock();
         let entry = roster.entries.get_mut(&id)?;
         let member = Arc::clone(&entry.member);
@@ -179,6 +180,7 @@ where
             service,
             gone: AtomicU32::new(0),
         }));
+        member.begin_anew(now);
         member.set_connected(true);
         Some(member)
     }
@@ -269,20 +271,16 @@ impl<S> Roster<S> {
 }
 
 impl<S> Snapshot<S> {
-    /// That of these links, those with a service.
-    fn of(state: &Arc<State>, links: Vec<Arc<Link<S>>>) -> Self {
-        let members: Vec<_> = links.iter().map(|link| Arc::clone(&link.member)).collect();
+    /// That of these endpoints; those without a service are not in it.
+    fn of(state: &Arc<State>, entries: &[(Arc<Member>, Option<Arc<Link<S>>>)]) -> Self {
+        let members: Vec<_> = entries
+            .iter()
+            .map(|(member, _)| Arc::clone(member))
+            .collect();
         let plan = super::plan::plan(state, &members);
-        let links: Box<[_]> = plan
-            .order
-            .iter()
-            .filter_map(|place| links.get(*place).cloned())
-            .collect();
-        let members: Box<[_]> = plan
-            .order
-            .iter()
-            .filter_map(|place| members.get(*place).cloned())
-            .collect();
+        let links = plan.order.iter().filter_map(|place| entries.get(*place));
+        let links: Box<[_]> = links.filter_map(|(_, link)| link.clone()).collect();
+        let members: Box<[_]> = links.iter().map(|link| Arc::clone(&link.member)).collect();
         let picker = state.policy().rules().picker.clone();
         let prepare = |span: super::plan::Span| {
             let members = members.get(span.start..span.end).unwrap_or_default();
@@ -310,13 +308,20 @@ impl<S> Snapshot<S> {
 }
 
 impl<S: Send + Sync + 'static> Republish for Hub<S> {
+    fn wake_driver(&self) {
+        Self::wake_driver(self);
+    }
+
     fn republish(&self) {
         let old = {
             // The lock is held while it is made, so that the latest one stays.
             let roster = self.roster.lock();
-            let links = roster.entries.values();
-            let links = links.filter_map(|entry| entry.link.clone()).collect();
-            let snapshot = Snapshot::of(&self.state, links);
+            let entries: Vec<_> = roster
+                .entries
+                .values()
+                .map(|entry| (Arc::clone(&entry.member), entry.link.clone()))
+                .collect();
+            let snapshot = Snapshot::of(&self.state, &entries);
             self.snapshot.swap(Arc::new(snapshot))
         };
         self.news.notify_waiters();

@@ -2,6 +2,7 @@
 
 mod care;
 mod choose;
+mod connecting;
 mod discover;
 mod driver;
 mod due;
@@ -22,10 +23,11 @@ mod set;
 mod slow_start;
 mod standing;
 mod state;
-#[cfg(test)]
-mod tests;
 mod trouble;
 mod wait;
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(feature = "discover")]
 pub use self::discover::Discovered;

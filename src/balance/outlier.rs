@@ -242,12 +242,9 @@ impl Outliers {
         now.saturating_add(self.interval)
     }
 
-    /// Whether so many failures in a row are to be answered by an ejection: each time
-    /// that they are a multiple, since the cap may have been in the way before.
-    pub(super) fn is_row(&self, failures: u32) -> bool {
+    /// How many failures in a row are answered by an ejection.
+    pub(super) fn row(&self) -> Option<u32> {
         self.consecutive
-            .and_then(|row| failures.checked_rem(row))
-            .is_some_and(|rest| rest == 0)
     }
 
     /// Whether one more may go of `all`, of whom so many are out.

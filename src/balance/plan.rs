@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::level::{Fitness, spread};
 use super::member::Member;
 use super::standing::Condition;
 use super::state::State;
@@ -39,45 +40,62 @@ fn rank(member: &Member, zone: Option<&str>) -> Rank {
 #[derive(Default)]
 struct Group {
     fit: Vec<usize>,
-    all: Vec<usize>,
+    connected: Vec<usize>,
+    all: usize,
 }
 
+/// By how many percent the endpoints of a level are taken to be more than are needed:
+/// Envoy's overprovisioning factor.
+const OVERPROVISIONING: u32 = 140;
+
+/// The plan for these, some of which are connected.
 pub(super) fn plan(state: &State, members: &[Arc<Member>]) -> Plan {
-    let now = state.core.clock().now();
+    state.ramp(members);
     let policy = state.policy();
     let rules = policy.rules();
     let ignores_health = state.core.order() == Override::Bypass;
     let mut groups: BTreeMap<Rank, Group> = BTreeMap::new();
     for (place, member) in members.iter().enumerate() {
-        let condition = member.condition(now);
+        let condition = member.condition();
+        // Who is out by hand is out.
         if condition == Condition::Ejected && !ignores_health {
             continue;
         }
         let rank = rank(member, rules.zone.as_deref());
         let group = groups.entry(rank).or_default();
-        group.all.push(place);
-        if ignores_health || condition == Condition::Usable {
-            group.fit.push(place);
+        group.all += 1;
+        if condition != Condition::Connecting {
+            group.connected.push(place);
+            if ignores_health || condition == Condition::Usable {
+                group.fit.push(place);
+            }
         }
     }
+    let fitness: Vec<_> = groups
+        .values()
+        .map(|group| Fitness {
+            fit: group.fit.len(),
+            all: group.all,
+        })
+        .collect();
+    let portions = spread(&fitness, OVERPROVISIONING, rules.panic_threshold);
     let mut plan = Plan {
         order: Vec::with_capacity(members.len()),
         spans: Vec::new(),
     };
-    for group in groups.values() {
-        let threshold = rules.panic_threshold;
-        let (fit, all) = (group.fit.len() as u64, group.all.len() as u64);
-        let used = match threshold.is_reached(fit, all) {
-            true => &group.fit,
-            false => &group.all,
-        };
+    let mut percent = 0;
+    for (group, portion) in groups.values().zip(portions) {
+        percent += portion.percent;
         let start = plan.order.len();
-        plan.order.extend(used);
+        plan.order.extend(match portion.panics {
+            true => &group.connected,
+            false => &group.fit,
+        });
         if plan.order.len() > start {
             plan.spans.push(Span {
                 start,
                 end: plan.order.len(),
-                upto: u64::MAX,
+                upto: u64::MAX / 100 * u64::from(percent),
             });
         }
     }

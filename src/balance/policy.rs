@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outlier::Outliers;
 use super::pick::{LeastRequest, Picker};
+use super::slow_start::SlowStart;
 use crate::backoff::Backoff;
 use crate::policy::{LONGEST, PolicyError, Ratio, positive};
 
@@ -55,6 +57,8 @@ pub struct PolicyBuilder {
     pub(super) backoff: Backoff,
     pub(super) zone: Option<String>,
     pub(super) panic_threshold: Ratio,
+    pub(super) outliers: Option<Outliers>,
+    pub(super) slow_start: Option<SlowStart>,
 }
 
 fn least_request() -> Arc<dyn Picker> {
@@ -74,6 +78,8 @@ impl Default for PolicyBuilder {
             backoff: Backoff::default(),
             zone: None,
             panic_threshold: Ratio::percent(50),
+            outliers: Some(Outliers::default()),
+            slow_start: None,
         }
     }
 }
@@ -150,6 +156,21 @@ impl PolicyBuilder {
         self
     }
 
+    /// Whom to eject for failures, and for how long: by default as Envoy and gRPC do,
+    /// five failures in a row or far fewer successes than the others have, a tenth of
+    /// the endpoints at the most and never the last one. `None` ejects nobody.
+    pub fn outliers(mut self, outliers: impl Into<Option<Outliers>>) -> Self {
+        self.outliers = outliers.into();
+        self
+    }
+
+    /// How an endpoint that is new, or has come back, gets its share; by default all of
+    /// it at once.
+    pub fn slow_start(mut self, slow_start: impl Into<Option<SlowStart>>) -> Self {
+        self.slow_start = slow_start.into();
+        self
+    }
+
     /// The policy.
     ///
     /// # Errors
@@ -184,6 +205,8 @@ impl PolicyBuilder {
                 return Err(PolicyError::new(field, given, allowed));
             }
         }
+        self.outliers.map(Outliers::check).transpose()?;
+        self.slow_start.map(SlowStart::check).transpose()?;
         Ok(Policy(self))
     }
 }

@@ -58,7 +58,7 @@ impl Set {
             return 0;
         }
         let word = draw.word();
-        let level = self.levels.iter().position(|level| word <= level.upto);
+        let level = self.levels.iter().position(|level| word < level.upto);
         level.unwrap_or(0)
     }
 

@@ -37,25 +37,19 @@ pub enum Condition {
 impl Member {
     /// Whether it may be chosen, and why not.
     #[must_use]
-    pub fn condition(&self, now: Tick) -> Condition {
+    pub fn condition(&self) -> Condition {
         let flags = self.standing.0.load(Ordering::Relaxed);
-        let until = self.health.0.ejected_until.load(Ordering::Relaxed);
         if flags & CONNECTED == 0 {
             Condition::Connecting
         } else if flags & EJECTED != 0 {
             Condition::Ejected
-        } else if until > now.as_nanos() {
-            Condition::EjectedUntil(Tick::from_nanos(until))
+        } else if let Some(until) = self.ejected_until() {
+            Condition::EjectedUntil(until)
         } else if flags & UNHEALTHY != 0 {
             Condition::Unhealthy
         } else {
             Condition::Usable
         }
-    }
-
-    /// Failures since the last success.
-    pub(super) fn consecutive(&self) -> u32 {
-        self.load.0.trouble.now().row()
     }
 
     /// Calls that succeeded, and that failed.
@@ -64,7 +58,7 @@ impl Member {
         (load(&self.load.0.succeeded), load(&self.load.0.failed))
     }
 
-    /// A call has ended: the number of the failure in its row, if it was one.
+    /// A call has ended: how many have failed in a row, if it did.
     #[inline]
     pub(super) fn ended(&self, outcome: Outcome) -> Option<u32> {
         let load = &self.load.0;
@@ -80,6 +74,11 @@ impl Member {
             }
             Outcome::Neutral | Outcome::Cancelled => None,
         }
+    }
+
+    /// From here on it starts slowly.
+    pub(super) fn begin_anew(&self, now: Tick) {
+        self.since.swap(now.as_nanos(), Ordering::AcqRel);
     }
 
     /// Sets or clears a flag; says whether that changed anything.
@@ -106,11 +105,11 @@ impl Member {
 
     /// No ejection is left, and it is used as a new one is.
     pub(super) fn restore(&self, now: Tick) -> bool {
-        let until = self.health.0.ejected_until.swap(0, Ordering::Relaxed);
-        self.load.0.trouble.clear();
-        let changed = self.set_ejected(false) || until > now.as_nanos();
+        let was_out = self.ejected_until().is_some();
+        self.release(Tick::MAX);
+        let changed = self.set_ejected(false) || was_out;
         if changed {
-            self.since.store(now.as_nanos(), Ordering::Relaxed);
+            self.begin_anew(now);
         }
         changed
     }

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
+use super::care;
+use super::due::Due;
 use super::endpoint::Endpoint;
 use super::handle::{EndpointSnapshot, Snapshot};
 use super::member::Member;
@@ -12,7 +14,7 @@ use super::pick::{Pick, Picker, Random};
 use super::policy::Policy;
 use crate::attempt::EndpointId;
 use crate::classify::Outcome;
-use crate::clock::nanos;
+use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::{EndpointChange, Event};
 use crate::kernel::core::{Core, enter};
@@ -40,16 +42,22 @@ pub(super) const REFUSED_ENDPOINTS: usize = 11;
 pub(super) trait Republish: Send + Sync {
     /// Makes the set anew: somebody's health or the policy has changed.
     fn republish(&self);
+
+    /// There is something to do for the driver.
+    fn wake_driver(&self);
 }
 
 pub(super) struct State {
     pub(super) core: Arc<Core>,
     /// The longest wait in nanoseconds, how many may wait, how many are looked at.
     bounds: Live<3>,
+    /// After how many failures in a row somebody is ejected; 0: never.
+    row: AtomicU32,
+    /// When the endpoints are to be looked after.
+    care: Due,
     pub(super) counters: Counters<12>,
     policy: Mutex<Policy>,
-    /// All that there are, connected or not, by number.
-    members: Mutex<BTreeMap<u32, Arc<Member>>>,
+    members: Mutex<Members>,
     hub: OnceLock<Weak<dyn Republish>>,
     /// Requests that wait for an endpoint.
     pub(super) waiting: AtomicU32,
@@ -57,12 +65,31 @@ pub(super) struct State {
 
 pooled!(State);
 
+/// All that there are, connected or not.
+#[derive(Debug, Default)]
+struct Members {
+    by_id: BTreeMap<u32, Arc<Member>>,
+    /// When outliers are judged by their share of failures.
+    judged_at: Option<Tick>,
+}
+
+impl Members {
+    fn list(&self) -> Vec<Arc<Member>> {
+        self.by_id.values().cloned().collect()
+    }
+}
+
 /// How long a request may wait, how many may, and how many endpoints are looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) max_wait: std::time::Duration,
     pub(super) max_waiting: u32,
     pub(super) max_picks: usize,
+}
+
+fn row(policy: &Policy) -> u32 {
+    let outliers = policy.rules().outliers;
+    outliers.and_then(|outliers| outliers.row()).unwrap_or(0)
 }
 
 fn words(policy: &Policy) -> [u64; 3] {
@@ -80,9 +107,11 @@ impl State {
         let state = Arc::new(Self {
             core: Arc::new(core),
             bounds: Live::new(words(&policy)),
+            row: AtomicU32::new(row(&policy)),
+            care: Due::new(Tick::ZERO),
             counters: Counters::default(),
             policy: Mutex::new(policy),
-            members: Mutex::new(BTreeMap::new()),
+            members: Mutex::default(),
             hub: OnceLock::new(),
             waiting: AtomicU32::new(0),
         });
@@ -117,8 +146,10 @@ impl State {
         {
             let mut slot = self.policy.lock();
             self.bounds.store(words(&policy));
+            self.row.store(row(&policy), Ordering::Relaxed);
             *slot = policy;
         }
+        self.look_after_soon(Tick::ZERO);
         self.republish();
         self.core.tell(Event::Updated);
     }
@@ -144,8 +175,109 @@ impl State {
             Outcome::Cancelled => CANCELLED,
         };
         self.counters.add(which, 1);
-        let _ = member.ended(outcome);
+        if let Some(failures) = member.ended(outcome) {
+            let row = self.row.load(Ordering::Relaxed);
+            // Each time it is a multiple: the cap may have been in the way before.
+            if failures.checked_rem(row) == Some(0) {
+                self.eject(member.id());
+            }
+        }
         self.core.tell_finished(outcome);
+    }
+
+    /// This one has failed too often in a row.
+    #[cold]
+    fn eject(&self, id: EndpointId) {
+        let policy = self.policy();
+        let Some(outliers) = policy.rules().outliers else {
+            return;
+        };
+        let now = self.core.clock().now();
+        let (members, changed) = {
+            let members = self.members.lock();
+            let list = members.list();
+            let Some(place) = list.iter().position(|member| member.id() == id) else {
+                return;
+            };
+            let changed = care::eject(&list, place, &outliers, now);
+            (list, changed)
+        };
+        if let Some(next) = care::next_return(&members) {
+            self.look_after_soon(next);
+        }
+        self.have_changed(&members, &changed);
+    }
+
+    /// The endpoints are to be looked after at this time, at the latest.
+    pub(super) fn look_after_soon(&self, at: Tick) {
+        self.care.bring_forward(at);
+        if let Some(hub) = self.hub.get().and_then(Weak::upgrade) {
+            hub.wake_driver();
+        }
+    }
+
+    /// Looks after the endpoints, if it is time: when it will be again, if ever.
+    pub(super) fn look_after(&self) -> Option<Tick> {
+        let policy = self.policy();
+        let rules = policy.rules();
+        let now = self.core.clock().now();
+        let interval = rules.outliers.map(|outliers| outliers.interval_end(now));
+        let longest = interval.unwrap_or(Tick::MAX).saturating_since(now);
+        if !self.care.claim(now, longest) {
+            return self.next_care();
+        }
+        let (members, changed, growing) = {
+            let mut members = self.members.lock();
+            let list = members.list();
+            let is_over = members.judged_at.is_none_or(|at| {
+                // Further away than it is ever set: the clock has gone back.
+                now >= at || interval.is_some_and(|end| at > end)
+            });
+            let mut changed = care::Changed::default();
+            match rules.outliers {
+                Some(outliers) if is_over => {
+                    members.judged_at = interval;
+                    changed = care::judge(&list, &outliers, now);
+                }
+                _ => changed.returned = care::release(&list, now),
+            }
+            let growing = care::ramp(&list, rules.slow_start.as_ref(), now);
+            (list, changed, growing)
+        };
+        for at in [growing, care::next_return(&members)].into_iter().flatten() {
+            self.care.bring_forward(at);
+        }
+        self.have_changed(&members, &changed);
+        self.next_care()
+    }
+
+    fn next_care(&self) -> Option<Tick> {
+        let at = self.care.at();
+        (at != Tick::MAX).then_some(at)
+    }
+
+    /// Makes the set anew if anybody was ejected or has returned, and tells it.
+    fn have_changed(&self, members: &[Arc<Member>], changed: &care::Changed) {
+        if *changed == care::Changed::default() {
+            return;
+        }
+        self.republish();
+        let tell = |places: &[usize], change| {
+            for member in places.iter().filter_map(|place| members.get(*place)) {
+                self.tell_change(member.endpoint(), change);
+            }
+        };
+        tell(&changed.returned, EndpointChange::Restored);
+        tell(&changed.ejected, EndpointChange::Ejected);
+    }
+
+    /// New members get the share that they begin with.
+    pub(super) fn ramp(&self, members: &[Arc<Member>]) {
+        let slow_start = self.policy().rules().slow_start;
+        let now = self.core.clock().now();
+        if let Some(next) = care::ramp(members, slow_start.as_ref(), now) {
+            self.care.bring_forward(next);
+        }
     }
 
     pub(super) fn waited(&self, wait: std::time::Duration) {
@@ -162,12 +294,12 @@ impl State {
     /// Enters an endpoint, or takes it out.
     pub(super) fn enter_member(&self, member: &Arc<Member>) {
         let id = member.id().get();
-        self.members.lock().insert(id, Arc::clone(member));
+        self.members.lock().by_id.insert(id, Arc::clone(member));
         self.tell_change(member.endpoint(), EndpointChange::Added);
     }
 
     pub(super) fn remove_member(&self, id: u32) {
-        let removed = self.members.lock().remove(&id);
+        let removed = self.members.lock().by_id.remove(&id);
         if let Some(member) = removed {
             self.tell_change(member.endpoint(), EndpointChange::Removed);
         }
@@ -179,12 +311,11 @@ impl State {
     }
 
     pub(super) fn member_of(&self, id: EndpointId) -> Option<Arc<Member>> {
-        self.members.lock().get(&id.get()).cloned()
+        self.members.lock().by_id.get(&id.get()).cloned()
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let now = self.core.clock().now();
-        let members: Vec<_> = self.members.lock().values().cloned().collect();
+        let members = self.members.lock().list();
         let count = |which| self.counters.sum(which);
         // Ends before beginnings: what ends in between is not missed.
         let (succeeded, failed) = (count(SUCCESS), count(FAILURE));
@@ -193,7 +324,7 @@ impl State {
         Snapshot {
             endpoints: members
                 .iter()
-                .map(|member| EndpointSnapshot::of(member, now))
+                .map(|member| EndpointSnapshot::of(member))
                 .collect(),
             in_flight: count(ADMITTED).saturating_sub(ended),
             succeeded,

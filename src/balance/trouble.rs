@@ -84,11 +84,6 @@ impl Troubles {
         (self.0 % WHOLE) as f64 / WHOLE as f64
     }
 
-    /// Failures since the last success.
-    pub(crate) fn row(self) -> u32 {
-        row_of(self.0)
-    }
-
     /// Whether most of the latest calls failed.
     #[inline]
     pub(crate) fn is_suspect(self) -> bool {
