@@ -3,6 +3,7 @@
 mod choice;
 mod connections;
 mod discovery;
+mod health;
 mod steering;
 
 use std::collections::BTreeMap;

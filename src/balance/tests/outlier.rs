@@ -130,16 +130,6 @@ fn fault_090_the_last_one_stays() {
 }
 
 #[test]
-fn a_row_is_answered_each_time() {
-    let policy = Outliers::default().consecutive(5);
-    let rows: Vec<u32> = (0..16)
-        .filter(|row| *row > 0 && policy.is_row(*row))
-        .collect();
-    assert_eq!(rows, [5, 10, 15]);
-    assert!(!Outliers::default().consecutive(None).is_row(5));
-}
-
-#[test]
 fn what_is_out_of_range_is_named() {
     let zero = Duration::ZERO;
     let rate = SuccessRate::default();
