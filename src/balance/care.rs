@@ -88,19 +88,26 @@ fn one_more<M: Borrow<Member>>(
     may
 }
 
-/// Sets everybody's share by now. The next time it is to be done, if anybody's is
-/// still growing.
+/// Sets everybody's share by now, as a part of the greatest: where all are new, nobody
+/// is. The next time it is to be done, if anybody's is still growing.
 pub(super) fn ramp<M: Borrow<Member>>(
     members: &[M],
     slow_start: Option<&SlowStart>,
     now: Tick,
 ) -> Option<Tick> {
+    let share =
+        |member: &M| slow_start.map_or(1.0, |ramp| ramp.share(member.borrow().since(), now));
+    let shares: Vec<f64> = members.iter().map(share).collect();
+    let greatest = shares.iter().copied().fold(0.0, f64::max);
     let mut growing = false;
-    for member in members {
-        let member = member.borrow();
-        let share = slow_start.map_or(1.0, |ramp| ramp.share(member.since(), now));
-        member.set_ramp(share);
+    for (member, share) in members.iter().zip(shares) {
         growing |= share < 1.0;
+        let part = if greatest > 0.0 {
+            share / greatest
+        } else {
+            1.0
+        };
+        member.borrow().set_ramp(part);
     }
     let step = slow_start.filter(|_| growing)?.window() / STEPS;
     Some(now.saturating_add(step.max(Duration::from_nanos(1))))
