@@ -12,7 +12,10 @@ fn policies() -> [(&'static str, Policy); 4] {
     let policy = Policy::builder();
     [
         ("round robin", policy.clone().picker(RoundRobin::default())),
-        ("least request", policy.clone().picker(LeastRequest::default())),
+        (
+            "least request",
+            policy.clone().picker(LeastRequest::default()),
+        ),
         ("Peak EWMA", policy.clone().picker(PeakEwma::default())),
         ("Prequal", policy.picker(Prequal::default())),
     ]
@@ -92,23 +95,34 @@ fn fault_092_a_newcomer_follows_its_ramp() {
             per_second: fleet.capacity() * 0.3,
             requests: 80_000,
         };
-        let ended = run(&fleet, policy.build().unwrap(), offered, Watch::new(receiver), |now| {
-            if now >= comes {
-                if let Some(all) = all.take() {
-                    sender.send(all).unwrap();
+        let ended = run(
+            &fleet,
+            policy.build().unwrap(),
+            offered,
+            Watch::new(receiver),
+            |now| {
+                if now >= comes {
+                    if let Some(all) = all.take() {
+                        sender.send(all).unwrap();
+                    }
                 }
-            }
-        });
+            },
+        );
         for step in 0..12_u32 {
             let [from, to] = [step, step + 1].map(|step| comes + window * step / 10);
-            let within = ended.iter().filter(|ended| (from..to).contains(&ended.came));
+            let within = ended
+                .iter()
+                .filter(|ended| (from..to).contains(&ended.came));
             let within: Vec<Ended> = within.copied().collect();
             let along = (f64::from(step) + 0.5) / 10.0;
             let part = along.clamp(0.1, 1.0);
             let expected = part / (9.0 + part);
             let share = share_of(&within, 9);
             println!("{name} at {along:.2}: {share:.4} of {expected:.4}");
-            assert!((share / expected - 1.0).abs() < 0.1, "{name} at {along}: {share} of {expected}");
+            assert!(
+                (share / expected - 1.0).abs() < 0.1,
+                "{name} at {along}: {share} of {expected}"
+            );
         }
     }
 }
