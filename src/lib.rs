@@ -70,6 +70,10 @@
     doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
 )]
 #![cfg_attr(
+    feature = "balance",
+    doc = "| [`balance`] | what one endpoint gets: picks among many, leaves out the sick, follows discovery |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -112,6 +116,8 @@
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
 //! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
+//! | `balance` | no | the pattern, over lists and watch channels |
+//! | `discover` | no | `balance` over any `tower::discover` stream |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |

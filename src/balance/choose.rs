@@ -215,11 +215,10 @@ where
         if link.is_gone() {
             return None;
         }
-        if let Some(attempt) = &self.attempt {
-            if attempt.has_tried(link.member.id()) {
-                self.tried = Some(picked);
-                return None;
-            }
+        let id = link.member.id();
+        if self.attempt.is_some_and(|attempt| attempt.has_tried(id)) {
+            self.tried = Some(picked);
+            return None;
         }
         let mut service = link.service.clone();
         match service.poll_ready(self.cx) {

@@ -135,15 +135,21 @@ steers! {
 
 impl Handle {
     /// No more requests to this endpoint, until [`restore`](Self::restore). Those in
-    /// flight finish. Says whether there is such an endpoint.
-    pub fn eject(&self, endpoint: EndpointId) -> Known {
+    /// flight finish.
+    ///
+    /// # Errors
+    /// If there is no such endpoint.
+    pub fn eject(&self, endpoint: EndpointId) -> Result<(), UnknownEndpoint> {
         self.change(endpoint, EndpointChange::Ejected, |member| {
             member.set_ejected(true)
         })
     }
 
     /// Requests again to an endpoint that was ejected, by hand or by its failures.
-    pub fn restore(&self, endpoint: EndpointId) -> Known {
+    ///
+    /// # Errors
+    /// As [`eject`](Self::eject).
+    pub fn restore(&self, endpoint: EndpointId) -> Result<(), UnknownEndpoint> {
         self.change(endpoint, EndpointChange::Restored, |member| {
             member.restore(self.state.core.clock().now())
         })
@@ -152,7 +158,10 @@ impl Handle {
     /// What an active health check has found. An endpoint that is said to be unhealthy
     /// gets no requests until it is said to be healthy, or too few are
     /// ([`panic_threshold`](super::PolicyBuilder::panic_threshold)).
-    pub fn report(&self, endpoint: EndpointId, health: Health) -> Known {
+    ///
+    /// # Errors
+    /// As [`eject`](Self::eject).
+    pub fn report(&self, endpoint: EndpointId, health: Health) -> Result<(), UnknownEndpoint> {
         let change = match health {
             Health::Healthy => EndpointChange::Healthy,
             Health::Unhealthy => EndpointChange::Unhealthy,
@@ -171,25 +180,21 @@ impl Handle {
         endpoint: EndpointId,
         change: EndpointChange,
         set: impl FnOnce(&Member) -> bool,
-    ) -> Known {
+    ) -> Result<(), UnknownEndpoint> {
         let Some(member) = self.state.member_of(endpoint) else {
-            return Known::No;
+            return Err(UnknownEndpoint);
         };
         if set(&member) {
             self.state.republish();
             self.state.tell_change(member.endpoint(), change);
         }
-        Known::Yes
+        Ok(())
     }
 }
 
-/// Whether there is such an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// There is.
-    Yes,
-    /// There is not, or not any more.
-    No,
-}
+/// There is no endpoint of this number, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no endpoint of this number")]
+pub struct UnknownEndpoint;
 
 has_permit!(Set, Token);

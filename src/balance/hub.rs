@@ -40,6 +40,9 @@ impl<S> Link<S> {
     }
 }
 
+/// An endpoint, and its service if it has one.
+type Standing<S> = (Arc<Member>, Option<Arc<Link<S>>>);
+
 /// Whom a request may be sent to, with the services: the links follow the set's
 /// members.
 pub(super) struct Snapshot<S> {
@@ -88,7 +91,7 @@ where
     S: Send + Sync + 'static,
 {
     pub(super) fn create(state: Arc<State>) -> Arc<Self> {
-        let hub = Arc::new_cyclic(|hub: &Weak<Self>| {
+        Arc::new_cyclic(|hub: &Weak<Self>| {
             state.set_hub(hub.clone());
             let snapshot = Snapshot::of(&state, &[]);
             Self {
@@ -106,8 +109,7 @@ where
                 running: Mutex::new(None),
                 is_wanted: AtomicU32::new(0),
             }
-        });
-        hub
+        })
     }
 
     /// Enters an endpoint. `None` if it is there already, or there are too many.
@@ -272,7 +274,7 @@ impl<S> Roster<S> {
 
 impl<S> Snapshot<S> {
     /// That of these endpoints; those without a service are not in it.
-    fn of(state: &Arc<State>, entries: &[(Arc<Member>, Option<Arc<Link<S>>>)]) -> Self {
+    fn of(state: &Arc<State>, entries: &[Standing<S>]) -> Self {
         let members: Vec<_> = entries
             .iter()
             .map(|(member, _)| Arc::clone(member))

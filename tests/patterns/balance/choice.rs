@@ -161,7 +161,7 @@ async fn closed_it_refuses_and_bypassed_it_ignores_health() {
     assert_eq!(kind(ask(&mut balance).await), Some(RejectionKind::Closed));
     handle.set_override(Override::None);
     for endpoint in handle.snapshot().endpoints {
-        handle.eject(endpoint.id);
+        handle.eject(endpoint.id).unwrap();
     }
     let start = now();
     assert_eq!(

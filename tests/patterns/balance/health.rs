@@ -106,7 +106,7 @@ async fn the_share_of_failures_is_judged_by_interval() {
     settle().await;
     assert_eq!(out(&balance), BTreeSet::from(["a".to_owned()]));
     let a = balance.handle().snapshot().endpoints[0].id;
-    balance.handle().restore(a);
+    balance.handle().restore(a).unwrap();
     assert!(out(&balance).is_empty(), "an operator overrules it");
 }
 

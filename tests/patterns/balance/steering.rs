@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tower_keep::balance::{
-    Balance, Condition, Endpoint, EndpointSnapshot, Handle, Health, Known, Policy, Watch,
+    Balance, Condition, Endpoint, EndpointSnapshot, Handle, Health, Policy, UnknownEndpoint, Watch,
 };
 use tower_keep::event::{EndpointChange, Event, Source};
 use tower_keep::{Ratio, Registry, RejectionKind, Setup};
@@ -25,16 +25,17 @@ async fn an_operator_ejects_and_restores() {
     let mut balance = world.balance(in_turn().build().unwrap(), endpoints(["a", "b"]));
     let handle = balance.handle();
     let a = find(&handle, "a").id;
-    assert_eq!(handle.eject(a), Known::Yes);
+    assert_eq!(handle.eject(a), Ok(()));
     assert_eq!(find(&handle, "a").condition, Condition::Ejected);
     assert_eq!(ask_all(&mut balance, 10).await, ["b"; 10]);
-    assert_eq!(handle.restore(a), Known::Yes);
+    assert_eq!(handle.restore(a), Ok(()));
     let went = ask_all(&mut balance, 2).await;
     assert_eq!(went.iter().collect::<BTreeSet<_>>().len(), 2);
     assert_eq!(
         handle.eject(tower_keep::attempt::EndpointId::new(77)),
-        Known::No
-    );
+        Err(UnknownEndpoint)
+    )
+    .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +48,9 @@ async fn the_unhealthy_get_nothing_until_too_few_are_left() {
     let mut balance = world.balance(policy, endpoints(["a", "b", "c", "d"]));
     let handle = balance.handle();
     let unhealthy = |address: &str| {
-        handle.report(find(&handle, address).id, Health::Unhealthy);
+        handle
+            .report(find(&handle, address).id, Health::Unhealthy)
+            .unwrap();
     };
     unhealthy("a");
     unhealthy("b");
@@ -61,7 +64,9 @@ async fn the_unhealthy_get_nothing_until_too_few_are_left() {
         "one of four would not survive the load of all"
     );
     for address in ["a", "b"] {
-        handle.report(find(&handle, address).id, Health::Healthy);
+        handle
+            .report(find(&handle, address).id, Health::Healthy)
+            .unwrap();
     }
     let went: BTreeSet<_> = ask_all(&mut balance, 12).await.into_iter().collect();
     assert_eq!(went.len(), 3);
@@ -121,11 +126,11 @@ async fn what_becomes_of_endpoints_is_told() {
     assert!(ask(&mut balance).await.is_ok());
     let handle = balance.handle();
     let a = find(&handle, "a").id;
-    handle.eject(a);
-    handle.eject(a);
-    handle.restore(a);
-    handle.report(a, Health::Unhealthy);
-    handle.report(a, Health::Healthy);
+    handle.eject(a).unwrap();
+    handle.eject(a).unwrap();
+    handle.restore(a).unwrap();
+    handle.report(a, Health::Unhealthy).unwrap();
+    handle.report(a, Health::Healthy).unwrap();
     world.kill("a");
     assert!(ask(&mut balance).await.is_ok());
     send.send(Vec::new()).unwrap();
