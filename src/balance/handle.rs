@@ -72,7 +72,7 @@ pub struct EndpointSnapshot {
     pub condition: Condition,
     /// Calls in flight.
     pub in_flight: u32,
-    /// Calls that ended as they should.
+    /// Calls that ended as they should, modulo 2^40.
     pub succeeded: u64,
     /// Calls that ended in a failure.
     pub failed: u64,

@@ -8,6 +8,7 @@ use super::outlier::Calls;
 use super::pick::latency::{self, ByLoad};
 use super::pick::peak::Peak;
 use super::standing::Standing;
+use super::tally::{MODULUS, Tally};
 use super::trouble::Trouble;
 use crate::attempt::EndpointId;
 use crate::clock::{Tick, nanos};
@@ -30,7 +31,7 @@ pub struct Member {
 /// What each call to an endpoint writes.
 #[derive(Debug, Default)]
 pub(super) struct Load {
-    pub(super) in_flight: AtomicU32,
+    pub(super) tally: Tally,
     /// What it has lost of its share: nothing, but while it starts slowly.
     missing: AtomicU32,
     pub(super) trouble: Trouble,
@@ -39,8 +40,7 @@ pub(super) struct Load {
     pub(super) by_load: ByLoad,
     /// What was last reported of it, and when.
     reported: [AtomicU64; 2],
-    /// Calls that succeeded, and that failed, since it came into use.
-    pub(super) succeeded: AtomicU64,
+    /// Calls that failed since it came into use.
     pub(super) failed: AtomicU64,
 }
 
@@ -88,7 +88,7 @@ impl Member {
     #[must_use]
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.load.0.in_flight.load(Ordering::Relaxed)
+        self.load.0.tally.in_flight()
     }
 
     /// Whether most of its latest calls failed: about six in a row, and as many
@@ -151,11 +151,10 @@ impl Member {
     /// How its calls have ended since this was asked last.
     pub(super) fn interval(&self) -> Calls {
         let load = &self.load.0;
-        let totals = [&load.succeeded, &load.failed].map(|total| total.load(Ordering::Acquire));
-        let [succeeded, failed] = std::array::from_fn(|i| {
-            let before = self.health.0.judged[i].swap(totals[i], Ordering::AcqRel);
-            totals[i].saturating_sub(before)
-        });
+        let totals = [load.tally.successes(), load.failed.load(Ordering::Acquire)];
+        let before = [0, 1].map(|i| self.health.0.judged[i].swap(totals[i], Ordering::AcqRel));
+        let succeeded = totals[0].wrapping_sub(before[0]) % MODULUS;
+        let failed = totals[1].saturating_sub(before[1]);
         Calls { succeeded, failed }
     }
 

@@ -151,6 +151,8 @@ mod set;
 mod slow_start;
 mod standing;
 mod state;
+mod tally;
+mod tend;
 mod trouble;
 mod wait;
 

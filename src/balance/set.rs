@@ -11,7 +11,6 @@ use crate::clock::Tick;
 use crate::kernel::core::Core;
 use crate::kernel::guard::Settle;
 use crate::kernel::shared::pooled;
-use crate::kernel::sync::Ordering;
 
 /// The endpoints that may be called, in levels, and the choice among them. It
 /// holds no service: threads keep handles on it for a while after its end.
@@ -82,7 +81,7 @@ impl Set {
     #[inline]
     pub(super) fn begin(&self, picked: Picked, now: Tick) -> Token {
         if let Some(member) = self.members.get(picked.place) {
-            member.load.0.in_flight.fetch_add(1, Ordering::Relaxed);
+            member.load.0.tally.began();
             if let Some(level) = self.levels.get(picked.level) {
                 let started = || level.pick.started(member, now);
                 self.core.contain("picker", started);
@@ -101,7 +100,6 @@ impl Settle for Set {
         let Some(member) = self.members.get(token.picked.place) else {
             return;
         };
-        member.load.0.in_flight.fetch_sub(1, Ordering::Relaxed);
         let now = match self.timed {
             true => self.core.clock().now(),
             false => Tick::ZERO,

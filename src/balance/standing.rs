@@ -4,7 +4,7 @@
 use super::member::Member;
 use crate::classify::Outcome;
 use crate::clock::Tick;
-use crate::kernel::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::kernel::sync::{AtomicU32, Ordering};
 
 /// Flags: see the constants.
 #[derive(Debug, Default)]
@@ -54,8 +54,8 @@ impl Member {
 
     /// Calls that succeeded, and that failed.
     pub(super) fn ends(&self) -> (u64, u64) {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (load(&self.load.0.succeeded), load(&self.load.0.failed))
+        let failed = self.load.0.failed.load(Ordering::Relaxed);
+        (self.load.0.tally.successes(), failed)
     }
 
     /// A call has ended: how many have failed in a row, if it did.
@@ -64,15 +64,19 @@ impl Member {
         let load = &self.load.0;
         match outcome {
             Outcome::Success => {
-                load.succeeded.fetch_add(1, Ordering::Relaxed);
+                load.tally.succeeded();
                 load.trouble.succeeded();
                 None
             }
             Outcome::Failure(_) => {
+                load.tally.ended();
                 load.failed.fetch_add(1, Ordering::Relaxed);
                 Some(load.trouble.failed())
             }
-            Outcome::Neutral | Outcome::Cancelled => None,
+            Outcome::Neutral | Outcome::Cancelled => {
+                load.tally.ended();
+                None
+            }
         }
     }
 

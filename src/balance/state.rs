@@ -21,7 +21,7 @@ use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
-use crate::kernel::sync::{AtomicU32, Ordering};
+use crate::kernel::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -53,12 +53,15 @@ pub(super) struct State {
     bounds: Live<3>,
     /// After how many failures in a row somebody is ejected; 0: never.
     row: AtomicU32,
+    /// When an ejection was tried last that could not be, and since then nobody's
+    /// health has changed; 0: none.
+    pub(super) full_since: AtomicU64,
     /// When the endpoints are to be looked after.
-    care: Due,
+    pub(super) care: Due,
     pub(super) counters: Counters<12>,
     policy: Mutex<Policy>,
-    members: Mutex<Members>,
-    hub: OnceLock<Weak<dyn Republish>>,
+    pub(super) members: Mutex<Members>,
+    pub(super) hub: OnceLock<Weak<dyn Republish>>,
     /// Requests that wait for an endpoint.
     pub(super) waiting: AtomicU32,
 }
@@ -67,14 +70,14 @@ pooled!(State);
 
 /// All that there are, connected or not.
 #[derive(Debug, Default)]
-struct Members {
+pub(super) struct Members {
     by_id: BTreeMap<u32, Arc<Member>>,
     /// When outliers are judged by their share of failures.
-    judged_at: Option<Tick>,
+    pub(super) judged_at: Option<Tick>,
 }
 
 impl Members {
-    fn list(&self) -> Vec<Arc<Member>> {
+    pub(super) fn list(&self) -> Vec<Arc<Member>> {
         self.by_id.values().cloned().collect()
     }
 }
@@ -108,6 +111,7 @@ impl State {
             core: Arc::new(core),
             bounds: Live::new(words(&policy)),
             row: AtomicU32::new(row(&policy)),
+            full_since: AtomicU64::new(0),
             care: Due::new(Tick::ZERO),
             counters: Counters::default(),
             policy: Mutex::new(policy),
@@ -124,6 +128,7 @@ impl State {
     }
 
     pub(super) fn republish(&self) {
+        self.full_since.swap(0, Ordering::AcqRel);
         if let Some(hub) = self.hub.get().and_then(Weak::upgrade) {
             hub.republish();
         }
@@ -183,92 +188,6 @@ impl State {
             }
         }
         self.core.tell_finished(outcome);
-    }
-
-    /// This one has failed too often in a row.
-    #[cold]
-    fn eject(&self, id: EndpointId) {
-        let policy = self.policy();
-        let Some(outliers) = policy.rules().outliers else {
-            return;
-        };
-        let now = self.core.clock().now();
-        let (members, changed) = {
-            let members = self.members.lock();
-            let list = members.list();
-            let Some(place) = list.iter().position(|member| member.id() == id) else {
-                return;
-            };
-            let changed = care::eject(&list, place, &outliers, now);
-            (list, changed)
-        };
-        if let Some(next) = care::next_return(&members) {
-            self.look_after_soon(next);
-        }
-        self.have_changed(&members, &changed);
-    }
-
-    /// The endpoints are to be looked after at this time, at the latest.
-    pub(super) fn look_after_soon(&self, at: Tick) {
-        self.care.bring_forward(at);
-        if let Some(hub) = self.hub.get().and_then(Weak::upgrade) {
-            hub.wake_driver();
-        }
-    }
-
-    /// Looks after the endpoints, if it is time: when it will be again, if ever.
-    pub(super) fn look_after(&self) -> Option<Tick> {
-        let policy = self.policy();
-        let rules = policy.rules();
-        let now = self.core.clock().now();
-        let interval = rules.outliers.map(|outliers| outliers.interval_end(now));
-        let longest = interval.unwrap_or(Tick::MAX).saturating_since(now);
-        if !self.care.claim(now, longest) {
-            return self.next_care();
-        }
-        let (members, changed, growing) = {
-            let mut members = self.members.lock();
-            let list = members.list();
-            let is_over = members.judged_at.is_none_or(|at| {
-                // Further away than it is ever set: the clock has gone back.
-                now >= at || interval.is_some_and(|end| at > end)
-            });
-            let mut changed = care::Changed::default();
-            match rules.outliers {
-                Some(outliers) if is_over => {
-                    members.judged_at = interval;
-                    changed = care::judge(&list, &outliers, now);
-                }
-                _ => changed.returned = care::release(&list, now),
-            }
-            let growing = care::ramp(&list, rules.slow_start.as_ref(), now);
-            (list, changed, growing)
-        };
-        for at in [growing, care::next_return(&members)].into_iter().flatten() {
-            self.care.bring_forward(at);
-        }
-        self.have_changed(&members, &changed);
-        self.next_care()
-    }
-
-    fn next_care(&self) -> Option<Tick> {
-        let at = self.care.at();
-        (at != Tick::MAX).then_some(at)
-    }
-
-    /// Makes the set anew if anybody was ejected or has returned, and tells it.
-    fn have_changed(&self, members: &[Arc<Member>], changed: &care::Changed) {
-        if *changed == care::Changed::default() {
-            return;
-        }
-        self.republish();
-        let tell = |places: &[usize], change| {
-            for member in places.iter().filter_map(|place| members.get(*place)) {
-                self.tell_change(member.endpoint(), change);
-            }
-        };
-        tell(&changed.returned, EndpointChange::Restored);
-        tell(&changed.ejected, EndpointChange::Ejected);
     }
 
     /// New members get the share that they begin with.

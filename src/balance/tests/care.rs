@@ -10,13 +10,17 @@ use super::{members, seconds};
 use crate::balance::care::{Changed, eject, judge, next_return, ramp, release};
 use crate::balance::due::Due;
 use crate::balance::member::Member;
+use crate::balance::tally::Tally;
 use crate::balance::{Outliers, SlowStart};
 use crate::clock::Tick;
 use crate::policy::Ratio;
 
 fn called(member: &Member, succeeded: u64, failed: u64) {
     let load = &member.load.0;
-    load.succeeded.fetch_add(succeeded, Ordering::Relaxed);
+    for _ in 0..succeeded {
+        load.tally.began();
+        load.tally.succeeded();
+    }
     load.failed.fetch_add(failed, Ordering::Relaxed);
 }
 
@@ -128,6 +132,30 @@ fn it_is_due_once() {
 }
 
 proptest! {
+    /// However the ends mix, both counts are right, and beyond what the word holds the
+    /// difference of two is.
+    #[test]
+    fn a_tally_is_two_counts(ends in prop::collection::vec(0..3_u8, 0..200)) {
+        let (tally, mut in_flight, mut succeeded) = (Tally::default(), 0, 0);
+        for end in ends {
+            match end {
+                1 if in_flight > 0 => {
+                    tally.succeeded();
+                    (in_flight, succeeded) = (in_flight - 1, succeeded + 1);
+                }
+                2 if in_flight > 0 => {
+                    tally.ended();
+                    in_flight -= 1;
+                }
+                _ => {
+                    tally.began();
+                    in_flight += 1;
+                }
+            }
+            prop_assert_eq!((tally.in_flight(), tally.successes()), (in_flight, succeeded));
+        }
+    }
+
     /// Whatever happens: never more are out than the share and one, never all, and
     /// everybody returns in time.
     #[test]

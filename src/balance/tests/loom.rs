@@ -9,6 +9,7 @@ use crate::balance::due::Due;
 use crate::balance::pick::latency::ByLoad;
 use crate::balance::pick::peak::{Decay, Peak};
 use crate::balance::pick::pool::{Leaver, Pool, Probe};
+use crate::balance::tally::Tally;
 use crate::balance::trouble::Trouble;
 use crate::clock::Tick;
 
@@ -86,6 +87,25 @@ fn loom_balance_every_failure_of_a_row_has_its_number() {
         assert_eq!(rows, [1, 2]);
         trouble.succeeded();
         assert_eq!(trouble.failed(), 1);
+    });
+}
+
+#[test]
+fn loom_balance_ends_are_counted_once() {
+    loom::model(|| {
+        let tally = Arc::new(Tally::default());
+        let other = {
+            let tally = Arc::clone(&tally);
+            thread::spawn(move || {
+                tally.began();
+                tally.succeeded();
+            })
+        };
+        tally.began();
+        assert!((1..=2).contains(&tally.in_flight()));
+        tally.ended();
+        other.join().unwrap();
+        assert_eq!((tally.in_flight(), tally.successes()), (0, 1));
     });
 }
 

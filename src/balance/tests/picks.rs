@@ -1,7 +1,6 @@
 //! The pickers on sets, by their counts.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{assert_shares, members, seconds};
@@ -22,6 +21,17 @@ fn counts(picker: &dyn Picker, members: &[Arc<Member>], picks: u32) -> Vec<u32> 
         counts[pick.pick(members, now, &mut draw)] += 1;
     }
     counts
+}
+
+/// Sets how many calls it has in flight.
+fn busy_with(member: &Member, in_flight: u32) {
+    let tally = &member.load.0.tally;
+    while tally.in_flight() < in_flight {
+        tally.began();
+    }
+    while tally.in_flight() > in_flight {
+        tally.ended();
+    }
 }
 
 const MILLION: u32 = 1_000_000;
@@ -115,7 +125,7 @@ fn fewer_in_flight_wins_for_its_weight() {
     let busy = members(&[1, 3]);
     let wins = |picker: LeastRequest, in_flight: [u32; 2]| {
         for (member, in_flight) in busy.iter().zip(in_flight) {
-            member.load.0.in_flight.store(in_flight, Ordering::Relaxed);
+            busy_with(member, in_flight);
         }
         let counts = counts(&picker, &busy, 10_000);
         f64::from(counts[0]) / 10_000.0
@@ -145,7 +155,7 @@ fn a_scan_finds_the_least_of_all() {
     let members = members(&[1; 50]);
     for (place, member) in members.iter().enumerate() {
         let busy = if place == 31 { 3 } else { 4 };
-        member.load.0.in_flight.store(busy, Ordering::Relaxed);
+        busy_with(member, busy);
     }
     let counts = counts(&LeastRequest::default().all(), &members, 100);
     assert_eq!(counts[31], 100);
@@ -175,7 +185,7 @@ fn fault_091_who_fails_at_once_is_tried_now_and_then() {
     ] {
         let two = members(&[1, 1]);
         // The healthy one is slow and has a lot to do.
-        two[0].load.0.in_flight.store(1_000, Ordering::Relaxed);
+        busy_with(&two[0], 1_000);
         two[0].load.0.peak.record(
             crate::balance::pick::peak::Decay::new(Duration::from_secs(10)),
             seconds(1.0),
