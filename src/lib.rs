@@ -98,6 +98,7 @@
 //! | [`budget`] | how many further attempts all may make together |
 //! | [`policy`] | policies that are valid once they exist |
 //! | [`clock`] | the only place that reads the time |
+//! | [`probe`] | how something is asked whether it is well, and what is believed of its answers |
 #![cfg_attr(
     feature = "http",
     doc = "| [`http`] | answers for refusals, tracked bodies, quota headers, client addresses |"
@@ -119,6 +120,7 @@
 //! | `balance` | no | the pattern, over lists and watch channels |
 //! | `discover` | no | `balance` over any `tower::discover` stream |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
+//! | `probe` | no | probes over a network: TCP, HTTP, gRPC |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
 //! | `tsc` | no | a clock that reads the time stamp counter |
@@ -156,6 +158,7 @@ mod kernel;
 pub mod key;
 pub mod lift;
 pub mod policy;
+pub mod probe;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod queue;
 pub mod registry;

@@ -24,6 +24,7 @@ use parking_lot::RwLock;
 use crate::clock::Clock;
 use crate::error::LayerId;
 use crate::event::Listener;
+use crate::probe::Status;
 
 /// A name, a clock and listeners for a layer. Everything has a default.
 #[derive(Debug, Clone, Default)]
@@ -153,6 +154,11 @@ pub struct Report {
     pub pattern: &'static str,
     /// The layer's name.
     pub name: String,
+    /// How well it is, as far as the layer can tell: see
+    /// [`why`](Self::why). A layer that an operator has closed fails.
+    pub status: Status,
+    /// Why it is not [`Status::Pass`]: a word from a closed set, else empty.
+    pub why: &'static str,
     /// What it has counted and what it is set to.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_map"))]
     pub values: Vec<(&'static str, Value)>,
@@ -167,6 +173,20 @@ fn as_map<S: serde::Serializer>(
 }
 
 impl Report {
+    /// If it is so, the layer is at best like this, for this reason.
+    #[cfg(any(
+        feature = "bulkhead",
+        feature = "adaptive",
+        feature = "circuit-breaker",
+        feature = "health"
+    ))]
+    pub(crate) fn at_best(mut self, is_so: bool, status: Status, why: &'static str) -> Self {
+        if is_so && status > self.status {
+            (self.status, self.why) = (status, why);
+        }
+        self
+    }
+
     /// The value of this name.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&Value> {

@@ -5,6 +5,7 @@ use super::handle::{Load, Snapshot};
 use super::state::{
     BYPASS_ENDED, BYPASSED, CANCELLED, FAILURE, NEUTRAL, REJECTED, SUCCESS, State, WAITED,
 };
+use crate::probe::Status;
 use crate::registry::{Inspect, Report};
 
 impl State {
@@ -38,7 +39,7 @@ impl Inspect for State {
     fn report(&self) -> Report {
         let snapshot = self.snapshot();
         let load = snapshot.load;
-        self.core.report([
+        let report = self.core.report([
             ("algorithm", snapshot.algorithm.into()),
             ("limit", snapshot.limit.into()),
             ("in_flight", snapshot.in_flight.into()),
@@ -56,7 +57,9 @@ impl Inspect for State {
             ("demand", load.demand.into()),
             ("queue_time", load.queue_time.into()),
             ("in_use", load.in_use.into()),
-        ])
+        ]);
+        let is_full = snapshot.in_flight >= snapshot.limit.into();
+        report.at_best(is_full, Status::Warn, "full")
     }
 }
 

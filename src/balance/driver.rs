@@ -7,12 +7,16 @@ use std::pin::Pin;
 use std::sync::Weak;
 use std::task::{Context, Poll};
 
+use futures_util::future::{AbortHandle, Abortable, abortable};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tower_service::Service;
 
+use super::checks::Check;
 use super::connecting::{Connecting, LEAST_PAUSE, Trouble};
 use super::discover::{BoxError, Change, Discover};
 use super::endpoint::Endpoint;
 use super::hub::{Hub, Inserted};
+use super::member::Member;
 use super::state::{DISCOVERY_FAILED, Republish};
 use crate::backoff::Session;
 use crate::clock::{Sleep, Tick};
@@ -40,9 +44,13 @@ where
     pub(super) timer: Option<Sleep>,
     /// When the endpoints are to be looked after.
     care: Option<Sleep>,
+    /// Checks that run, and what ends them.
+    checks: FuturesUnordered<Abortable<Check>>,
+    checked: HashMap<u32, AbortHandle>,
     /// Of those who have failed and have not succeeded since.
     pub(super) troubled: HashMap<u32, Trouble>,
     pub(super) is_changed: bool,
+    is_checking: bool,
 }
 
 impl<D, F, S> Driver<D, F, S>
@@ -64,8 +72,11 @@ where
             pauses: BinaryHeap::new(),
             timer: None,
             care: None,
+            checks: FuturesUnordered::new(),
+            checked: HashMap::new(),
             troubled: HashMap::new(),
             is_changed: false,
+            is_checking: false,
         }
     }
 
@@ -76,6 +87,7 @@ where
             && self.connecting.is_empty()
             && self.pauses.is_empty()
             && self.care.is_none()
+            && self.checks.is_empty()
     }
 
     /// Changes of what endpoints there are. Says whether to come again.
@@ -136,6 +148,7 @@ where
     fn insert(&mut self, hub: &Hub<S>, endpoint: Endpoint) {
         if let Inserted::As(member) = hub.insert(endpoint) {
             self.queue.push_back(member.id().get());
+            self.check(hub, &member);
             self.is_changed = true;
         }
     }
@@ -174,7 +187,39 @@ where
 
     fn forget(&mut self, id: u32) {
         self.troubled.remove(&id);
+        if let Some(check) = self.checked.remove(&id) {
+            check.abort();
+        }
         self.connecting.retain(|connecting| connecting.id != id);
+    }
+
+    /// Begins to check an endpoint, if any are checked.
+    fn check(&mut self, hub: &Hub<S>, member: &Member) {
+        let checks = hub.checks.get();
+        if let Some(check) = checks.and_then(|checks| checks.check(&hub.state, member)) {
+            let (check, abort) = abortable(check);
+            self.checks.push(check);
+            self.checked.insert(member.id().get(), abort);
+        }
+    }
+
+    /// Lets the checks run. Those of endpoints that came before there were checks begin.
+    fn poll_checks(&mut self, hub: &Hub<S>, cx: &mut Context<'_>) -> bool {
+        if hub.checks.get().is_none() {
+            return false;
+        }
+        if !std::mem::replace(&mut self.is_checking, true) {
+            for member in hub.members() {
+                if !self.checked.contains_key(&member.id().get()) {
+                    self.check(hub, &member);
+                }
+            }
+        }
+        let mut ended = 0;
+        while ended < CHANGES && matches!(self.checks.poll_next_unpin(cx), Poll::Ready(Some(_))) {
+            ended += 1;
+        }
+        ended == CHANGES
     }
 
     /// Looks after the endpoints when it is time.
@@ -232,6 +277,7 @@ where
             // What fails begins a pause, whose timer the next round arms.
             comes_again = this.poll_source(&hub, cx)
                 | this.poll_care(&hub, cx)
+                | this.poll_checks(&hub, cx)
                 | this.poll_returns(&hub, cx)
                 | this.begin(&hub, cx)
                 | this.poll_connecting(&hub, cx);

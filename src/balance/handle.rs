@@ -140,9 +140,10 @@ impl Handle {
     /// # Errors
     /// If there is no such endpoint.
     pub fn eject(&self, endpoint: EndpointId) -> Result<(), UnknownEndpoint> {
-        self.change(endpoint, EndpointChange::Ejected, |member| {
-            member.set_ejected(true)
-        })
+        self.state
+            .change(endpoint, EndpointChange::Ejected, |member| {
+                member.set_ejected(true)
+            })
     }
 
     /// Requests again to an endpoint that was ejected, by hand or by its failures.
@@ -150,9 +151,10 @@ impl Handle {
     /// # Errors
     /// As [`eject`](Self::eject).
     pub fn restore(&self, endpoint: EndpointId) -> Result<(), UnknownEndpoint> {
-        self.change(endpoint, EndpointChange::Restored, |member| {
-            member.restore(self.state.core.clock().now())
-        })
+        self.state
+            .change(endpoint, EndpointChange::Restored, |member| {
+                member.restore(self.state.core.clock().now())
+            })
     }
 
     /// What an active health check has found. An endpoint that is said to be unhealthy
@@ -162,33 +164,7 @@ impl Handle {
     /// # Errors
     /// As [`eject`](Self::eject).
     pub fn report(&self, endpoint: EndpointId, health: Health) -> Result<(), UnknownEndpoint> {
-        let change = match health {
-            Health::Healthy => EndpointChange::Healthy,
-            Health::Unhealthy => EndpointChange::Unhealthy,
-        };
-        self.change(endpoint, change, |member| {
-            let changed = member.set_unhealthy(health == Health::Unhealthy);
-            if changed && health == Health::Healthy {
-                member.begin_anew(self.state.core.clock().now());
-            }
-            changed
-        })
-    }
-
-    fn change(
-        &self,
-        endpoint: EndpointId,
-        change: EndpointChange,
-        set: impl FnOnce(&Member) -> bool,
-    ) -> Result<(), UnknownEndpoint> {
-        let Some(member) = self.state.member_of(endpoint) else {
-            return Err(UnknownEndpoint);
-        };
-        if set(&member) {
-            self.state.republish();
-            self.state.tell_change(member.endpoint(), change);
-        }
-        Ok(())
+        self.state.report(endpoint, Some(health))
     }
 }
 

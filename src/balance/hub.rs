@@ -2,7 +2,7 @@
 //! beside its state.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use arc_swap::ArcSwap;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::checks::Checks;
 use super::endpoint::Endpoint;
 use super::member::Member;
 use super::running::Task;
@@ -82,6 +83,7 @@ pub(super) struct Hub<S> {
     /// The driver, while no task runs it.
     pub(super) home: Mutex<Option<Task>>,
     pub(super) running: Mutex<Option<AbortHandle>>,
+    pub(super) checks: OnceLock<Box<dyn Checks>>,
     /// Whether it has something to do and no task runs it.
     pub(super) is_wanted: AtomicU32,
 }
@@ -107,6 +109,7 @@ where
                 waker: Mutex::new(None),
                 home: Mutex::new(None),
                 running: Mutex::new(None),
+                checks: OnceLock::new(),
                 is_wanted: AtomicU32::new(0),
             }
         })
@@ -163,6 +166,12 @@ where
 
     pub(super) fn addresses(&self) -> Vec<String> {
         self.roster.lock().by_address.keys().cloned().collect()
+    }
+
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
+        let roster = self.roster.lock();
+        let entries = roster.entries.values();
+        entries.map(|entry| Arc::clone(&entry.member)).collect()
     }
 
     pub(super) fn member(&self, id: u32) -> Option<Arc<Member>> {

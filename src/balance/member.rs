@@ -73,7 +73,6 @@ impl Member {
     }
 
     /// What it is.
-    #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

@@ -127,6 +127,7 @@
 //! it, `DiscoveryFailed`, `Updated`, `CallbackPanicked`.
 
 mod care;
+mod checks;
 mod choose;
 mod connecting;
 mod discover;
@@ -143,6 +144,7 @@ mod outlier;
 mod pick;
 mod plan;
 mod policy;
+mod report;
 mod running;
 mod service;
 mod set;

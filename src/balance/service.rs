@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use tower_service::Service;
 
+use super::checks;
 use super::choose::Nothing;
 use super::discover::{BoxError, Discover};
 use super::driver::Driver;
@@ -20,6 +21,7 @@ use super::wait::Wait;
 use crate::attempt::Attempt;
 use crate::classify::{Classify, ErrorsOnly};
 use crate::error::{AsRejection, RejectionKind};
+use crate::probe::{Probe, Schedule};
 use crate::registry::Setup;
 use crate::release::{OnHead, Release};
 
@@ -68,6 +70,24 @@ impl<S: Send + Sync + 'static> Balance<S> {
 }
 
 impl<S, R, C> Balance<S, R, C> {
+    /// Asks each endpoint how it is, in the background, by the probe that `make` gives
+    /// for it: [`probe`](crate::probe) has some for HTTP, gRPC and TCP. One that is found
+    /// failing gets no requests until it is found well, or too few are. Until its first
+    /// answer an endpoint is taken to be well. Has no effect the second time.
+    #[must_use]
+    pub fn checked<M, P>(self, schedule: Schedule, make: M) -> Self
+    where
+        M: Fn(&Endpoint) -> P + Send + Sync + 'static,
+        P: Probe,
+        S: Send + Sync + 'static,
+    {
+        let checks = Box::new(checks::By { schedule, make });
+        if self.hub.checks.set(checks).is_ok() {
+            self.hub.wake_driver();
+        }
+        self
+    }
+
     /// Counts a call as in flight until the response's body has ended, not only its
     /// head, and judges it by that. Services must then answer with `http::Response`s.
     #[cfg(feature = "http")]

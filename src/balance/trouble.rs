@@ -99,5 +99,5 @@ const TRIAL: u64 = 64;
 /// from others.
 #[inline]
 pub(crate) fn is_trial(word: u64) -> bool {
-    word % TRIAL == 0
+    word.is_multiple_of(TRIAL)
 }

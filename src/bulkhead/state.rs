@@ -20,6 +20,7 @@ use crate::kernel::shared::{Shared, pooled};
 use crate::kernel::wait::{Door, Who};
 use crate::key::KeySpace;
 use crate::policy::Override;
+use crate::probe::Status;
 use crate::registry::{Inspect, Report, Setup};
 
 const SUCCESS: usize = 0;
@@ -238,7 +239,7 @@ impl Door for State {
 impl Inspect for State {
     fn report(&self) -> Report {
         let snapshot = self.snapshot();
-        self.core.report([
+        let report = self.core.report([
             ("limit", snapshot.limit.into()),
             ("in_flight", snapshot.in_flight.into()),
             ("waiting", snapshot.waiting.into()),
@@ -249,6 +250,8 @@ impl Inspect for State {
             ("rejected", snapshot.rejected.into()),
             ("waited", snapshot.waited.into()),
             ("bypassed", snapshot.bypassed.into()),
-        ])
+        ]);
+        let is_full = snapshot.in_flight >= snapshot.limit.into();
+        report.at_best(is_full, Status::Warn, "full")
     }
 }

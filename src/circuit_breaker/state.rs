@@ -14,13 +14,14 @@ use super::snapshot::{Snapshot, of_circuit};
 use super::word::Word;
 use crate::clock::Stamp;
 use crate::error::{Rejection, RejectionKind};
-use crate::event::Event;
+use crate::event::{CircuitState, Event};
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::guard::Guard;
 use crate::kernel::shared::{Shared, pooled};
 use crate::kernel::sync::{AtomicU32, Mutex, Ordering};
 use crate::key::{Key, KeyId, NoKey};
+use crate::probe::Status;
 use crate::registry::{Inspect, Report, Setup};
 
 /// What all circuits of a layer know.
@@ -283,6 +284,11 @@ impl Inspect for State {
                 .into_iter()
                 .for_each(|(_, order)| *order = s.mode.label().into());
         }
+        let is_open = s.state == CircuitState::Open;
+        let half = s.ramping || s.state == CircuitState::HalfOpen;
         report
+            .at_best(is_open, Status::Fail, "open")
+            .at_best(half, Status::Warn, "half_open")
+            .at_best(s.not_closed > 0, Status::Warn, "not_closed")
     }
 }

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::error::{LayerId, Rejection};
 use crate::event::{Event, Listener, Source};
 use crate::policy::Override;
+use crate::probe::Status;
 use crate::registry::{Inspect, Registry, Report, Setup, Value};
 
 /// The common part of the layers' states.
@@ -139,12 +140,18 @@ impl Core {
         match catch_unwind(AssertUnwindSafe(callback)) {
             Ok(result) => Some(result),
             Err(panic) => {
-                self.callback_panics.add(0, 1);
                 drop_quietly(panic);
-                self.tell(Event::CallbackPanicked(what));
+                self.panicked(what);
                 None
             }
         }
+    }
+
+    /// Counts and tells of a callback that has panicked.
+    #[cold]
+    pub fn panicked(&self, what: &str) {
+        self.callback_panics.add(0, 1);
+        self.tell(Event::CallbackPanicked(what));
     }
 
     /// How many callbacks have panicked.
@@ -163,9 +170,15 @@ impl Core {
             ("override", Value::Word(order)),
             ("callback_panics", self.callback_panics().into()),
         ];
+        let (status, why) = match self.order() {
+            Override::Close => (Status::Fail, "closed"),
+            Override::None | Override::Bypass => (Status::Pass, ""),
+        };
         Report {
             pattern: self.pattern,
             name: self.name.to_string(),
+            status,
+            why,
             values: values.into_iter().chain(common).collect(),
         }
     }

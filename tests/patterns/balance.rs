@@ -1,5 +1,6 @@
 //! The balancer: where requests go, where endpoints come from, what becomes of them.
 
+mod checks;
 mod choice;
 mod connections;
 mod discovery;

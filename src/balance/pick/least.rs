@@ -69,7 +69,7 @@ impl Picker for LeastRequest {
             }),
             _ => Box::new(OfAll {
                 candidates,
-                bias: f64::from(self.bias) / 100.0,
+                bias: (self.bias != 100).then(|| f64::from(self.bias) / 100.0),
             }),
         }
     }
@@ -121,7 +121,8 @@ impl Pick for OfMany {
 #[derive(Debug)]
 struct OfAll {
     candidates: Candidates,
-    bias: f64,
+    /// Other than 1, which needs no power.
+    bias: Option<f64>,
 }
 
 impl Pick for OfAll {
@@ -133,10 +134,7 @@ impl Pick for OfAll {
         best(members, first, more, trial, |place| {
             let in_flight = members.get(place).map_or(0, |member| member.in_flight());
             let in_flight = f64::from(in_flight) + 1.0;
-            let biased = match self.bias == 1.0 {
-                true => in_flight,
-                false => in_flight.powf(self.bias),
-            };
+            let biased = self.bias.map_or(in_flight, |bias| in_flight.powf(bias));
             biased * self.candidates.scale(members, place)
         })
     }

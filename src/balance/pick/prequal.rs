@@ -14,7 +14,7 @@ use crate::kernel::sync::{AtomicU64, Ordering, Padded, ids, stripes};
 use crate::policy::Ratio;
 
 /// Of the endpoints that were probed lately, the fastest that is not hot, or else the
-/// one with the fewest requests in flight: YouTube's Prequal (Wydrowski et al., "Load
+/// one with the fewest requests in flight: Google's Prequal (Wydrowski et al., "Load
 /// is not what you should balance", NSDI 2024). It evens out neither load nor times,
 /// but keeps every endpoint away from where queues begin, however different they are.
 ///
