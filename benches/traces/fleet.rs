@@ -115,7 +115,7 @@ impl Future for Answer {
             return Poll::Pending;
         }
         Poll::Ready(match self.fails {
-            true => Err(Error::Service(Broken)),
+            true => Err(Error::Inner(Broken)),
             false => Ok(()),
         })
     }

@@ -134,7 +134,7 @@ impl Member {
     }
 
     /// Its share by slow start, from 0 to 1.
-    #[inline]
+    #[cfg(all(test, not(keep_loom)))]
     pub(super) fn ramp(&self) -> f64 {
         1.0 - f64::from(self.load.0.missing.load(Ordering::Relaxed)) / WHOLE
     }

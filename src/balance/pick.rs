@@ -68,6 +68,8 @@ pub trait Pick: Send + Sync + 'static {
 pub struct End {
     /// When it began.
     pub began: Tick,
+    /// How many others the endpoint had in flight then.
+    pub others: u32,
     /// When it ended.
     pub now: Tick,
     /// How it was judged.

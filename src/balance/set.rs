@@ -47,6 +47,8 @@ pub(super) struct Picked {
 pub(super) struct Token {
     picked: Picked,
     began: Tick,
+    /// That were in flight when it began.
+    others: u32,
 }
 
 impl Set {
@@ -80,15 +82,20 @@ impl Set {
     /// A call begins.
     #[inline]
     pub(super) fn begin(&self, picked: Picked, now: Tick) -> Token {
+        let mut others = 0;
         if let Some(member) = self.members.get(picked.place) {
-            member.load.0.tally.began();
+            others = member.load.0.tally.began();
             if let Some(level) = self.levels.get(picked.level) {
                 let started = || level.pick.started(member, now);
                 self.core.contain("picker", started);
             }
         }
         self.state.began();
-        Token { picked, began: now }
+        Token {
+            picked,
+            began: now,
+            others,
+        }
     }
 }
 
@@ -107,6 +114,7 @@ impl Settle for Set {
         if let Some(level) = self.levels.get(token.picked.level) {
             let end = End {
                 began: token.began,
+                others: token.others,
                 now,
                 outcome,
             };

@@ -195,7 +195,7 @@ impl State {
         let slow_start = self.policy().rules().slow_start;
         let now = self.core.clock().now();
         if let Some(next) = care::ramp(members, slow_start.as_ref(), now) {
-            self.care.bring_forward(next);
+            self.look_after_soon(next);
         }
     }
 

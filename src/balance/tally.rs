@@ -14,10 +14,11 @@ const ONE: u64 = 1 << 24;
 pub(super) const MODULUS: u64 = 1 << 40;
 
 impl Tally {
-    /// A call begins.
+    /// A call begins. How many others are in flight.
     #[inline]
-    pub(super) fn began(&self) {
-        self.word.fetch_add(1, Ordering::Relaxed);
+    #[allow(clippy::cast_possible_truncation)] // masked
+    pub(super) fn began(&self) -> u32 {
+        (self.word.fetch_add(1, Ordering::Relaxed) % ONE) as u32
     }
 
     /// It has succeeded.

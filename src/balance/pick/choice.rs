@@ -104,38 +104,56 @@ impl Candidates {
         })
     }
 
-    /// What is to be multiplied with a load to compare it with others: the less of a
-    /// share somebody has, the more.
+    /// Whether the second of two candidates is better: if one of them is a suspect it is
+    /// not, and else if it has less load for its weight. Equals are not better.
+    ///
+    /// Somebody who starts slowly has been drawn as often as he is to be chosen. He has
+    /// little to do and would win whenever he is drawn: so he is neither favoured for
+    /// that nor, unless he has far too much to do, passed over.
     #[inline]
-    pub(super) fn scale(&self, members: &[Arc<Member>], place: usize) -> f64 {
-        let inverse = match &self.weighted {
+    pub(super) fn is_better(
+        &self,
+        members: &[Arc<Member>],
+        (one, other): (usize, usize),
+        trial: bool,
+        load: impl Fn(&Member) -> f64,
+    ) -> bool {
+        let (Some(a), Some(b)) = (members.get(one), members.get(other)) else {
+            return false;
+        };
+        match (a.is_suspect(), b.is_suspect()) {
+            (false, true) if !trial => return false,
+            (true, false) if !trial => return true,
+            _ => {}
+        }
+        let loads = |load: &dyn Fn(&Member) -> f64| {
+            (load(a) * self.inverse(one), load(b) * self.inverse(other))
+        };
+        match (a.is_ramping(), b.is_ramping()) {
+            (false, true) => false,
+            (true, false) => {
+                let (of_one, of_other) = loads(&|member| f64::from(member.in_flight()) + 1.0);
+                of_one > TOO_MUCH * of_other
+            }
+            _ => {
+                let (of_one, of_other) = loads(&load);
+                of_other < of_one
+            }
+        }
+    }
+
+    /// One by the weight, or by one.
+    #[inline]
+    fn inverse(&self, place: usize) -> f64 {
+        match &self.weighted {
             Some(weighted) => weighted.inverse.get(place).copied().unwrap_or(1.0),
             None => 1.0,
-        };
-        match members.get(place) {
-            Some(member) if member.is_ramping() => inverse / member.ramp(),
-            _ => inverse,
         }
     }
 }
 
-/// Whether `other` is better than `one`: if one of them is a suspect it is not, and
-/// else if it has less load. Equals are not better.
-#[inline]
-pub(super) fn is_better(
-    (one, other): (&Member, &Member),
-    trial: bool,
-    loads: impl FnOnce() -> (f64, f64),
-) -> bool {
-    match (one.is_suspect(), other.is_suspect()) {
-        (false, true) if !trial => false,
-        (true, false) if !trial => true,
-        _ => {
-            let (of_one, of_other) = loads();
-            of_other < of_one
-        }
-    }
-}
+/// So many times as much as another one is too much for who starts slowly.
+const TOO_MUCH: f64 = 4.0;
 
 /// How many are looked at for one who is no suspect.
 const LOOKED_AT: usize = 16;

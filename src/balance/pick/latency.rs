@@ -3,14 +3,16 @@
 
 use crate::kernel::sync::{AtomicU32, Ordering};
 
-/// Calls in flight are told apart by powers of two, up to 64 and more.
-const BANDS: usize = 8;
-/// An eighth of an octave: how far one call moves a median.
-const STRIDE: u32 = OCTAVE / 8;
+/// Calls in flight are told apart one by one up to eight, then by halves of powers of
+/// two, up to 96 and more.
+const BANDS: usize = 16;
+/// How far one call moves a median: if it were further, endpoints would be told apart
+/// by the noise of the latest few.
+const STRIDE: u32 = OCTAVE / 64;
 const OCTAVE: u32 = 1 << 10;
 
 /// A running median for each band of calls in flight: it goes to where the latest
-/// call was, but by an eighth of an octave at the most. So it stays near the
+/// call was, but by a 64th of an octave at the most. So it stays near the
 /// median however far off some calls are (Ma, Muthukrishnan and Sandler, "Frugal
 /// streaming for estimating quantiles", 2013).
 #[derive(Debug, Default)]
@@ -30,8 +32,12 @@ pub(crate) fn code(nanos: u64) -> u32 {
 }
 
 fn band(in_flight: u32) -> usize {
-    let bits = (u32::BITS - in_flight.leading_zeros()) as usize;
-    bits.min(BANDS - 1)
+    if in_flight < 8 {
+        return in_flight as usize;
+    }
+    let power = 31 - in_flight.leading_zeros();
+    let half = in_flight >> (power - 1) & 1;
+    ((2 * power + 2 + half) as usize).min(BANDS - 1)
 }
 
 impl ByLoad {

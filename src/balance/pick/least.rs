@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::choice::{Candidates, is_better, trusted};
+use super::choice::{Candidates, trusted};
 use super::{Draw, Pick, Picker};
 use crate::balance::member::Member;
 use crate::balance::trouble::is_trial;
@@ -79,23 +79,18 @@ impl Picker for LeastRequest {
 #[derive(Debug)]
 struct OfTwo(Candidates);
 
-/// What somebody has to do for a weight that he was drawn by: nothing is nothing,
-/// whatever he weighs.
+/// What somebody has to do who was drawn by his weight: nothing is nothing, whatever he
+/// weighs.
 #[inline]
-fn load(candidates: &Candidates, members: &[Arc<Member>], place: usize) -> f64 {
-    let in_flight = members.get(place).map_or(0, |member| member.in_flight());
-    f64::from(in_flight) * candidates.scale(members, place)
+fn in_flight(member: &Member) -> f64 {
+    f64::from(member.in_flight())
 }
 
 impl Pick for OfTwo {
     #[inline]
     fn pick(&self, members: &[Arc<Member>], _: Tick, draw: &mut Draw) -> usize {
         let (one, other, trial) = self.0.two(members, draw);
-        let (Some(a), Some(b)) = (members.get(one), members.get(other)) else {
-            return one;
-        };
-        let load = |place| load(&self.0, members, place);
-        let better = is_better((a, b), trial, || (load(one), load(other)));
+        let better = self.0.is_better(members, (one, other), trial, in_flight);
         trusted(members, if better { other } else { one }, trial, draw)
     }
 }
@@ -109,11 +104,16 @@ struct OfMany {
 impl Pick for OfMany {
     fn pick(&self, members: &[Arc<Member>], _: Tick, draw: &mut Draw) -> usize {
         let trial = is_trial(draw.word());
-        let first = self.candidates.one(members, draw);
-        let more = (1..self.choices).map(|_| self.candidates.one(members, draw));
-        let best = best(members, first, more, trial, |place| {
-            load(&self.candidates, members, place)
-        });
+        let mut best = self.candidates.one(members, draw);
+        for _ in 1..self.choices {
+            let next = self.candidates.one(members, draw);
+            if self
+                .candidates
+                .is_better(members, (best, next), trial, in_flight)
+            {
+                best = next;
+            }
+        }
         trusted(members, best, trial, draw)
     }
 }
@@ -121,37 +121,29 @@ impl Pick for OfMany {
 #[derive(Debug)]
 struct OfAll {
     candidates: Candidates,
-    /// Other than 1, which needs no power.
+    /// `None`: 1.
     bias: Option<f64>,
 }
 
 impl Pick for OfAll {
     fn pick(&self, members: &[Arc<Member>], _: Tick, draw: &mut Draw) -> usize {
         let (n, trial) = (members.len(), is_trial(draw.word()));
+        let load = |member: &Member| {
+            let in_flight = in_flight(member) + 1.0;
+            self.bias.map_or(in_flight, |bias| in_flight.powf(bias))
+        };
         // Of equals the weights decide.
-        let first = self.candidates.one(members, draw);
-        let more = (1..n).map(|turn| (first + turn) % n);
-        best(members, first, more, trial, |place| {
-            let in_flight = members.get(place).map_or(0, |member| member.in_flight());
-            let in_flight = f64::from(in_flight) + 1.0;
-            let biased = self.bias.map_or(in_flight, |bias| in_flight.powf(bias));
-            biased * self.candidates.scale(members, place)
-        })
-    }
-}
-
-fn best(
-    members: &[Arc<Member>],
-    first: usize,
-    more: impl Iterator<Item = usize>,
-    trial: bool,
-    load: impl Fn(usize) -> f64,
-) -> usize {
-    more.fold(first, |best, next| {
-        let both = members.get(best).zip(members.get(next));
-        match both.is_some_and(|(a, b)| is_better((a, b), trial, || (load(best), load(next)))) {
-            true => next,
-            false => best,
+        let mut best = self.candidates.one(members, draw);
+        let first = best;
+        for turn in 1..n {
+            let next = (first + turn) % n;
+            if self
+                .candidates
+                .is_better(members, (best, next), trial, load)
+            {
+                best = next;
+            }
         }
-    })
+        best
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::choice::{Candidates, is_better, trusted};
+use super::choice::{Candidates, trusted};
 use super::peak::{Decay, load};
 use super::{Draw, End, Pick, Picker};
 use crate::balance::member::Member;
@@ -85,11 +85,10 @@ impl Pick for Fastest {
     #[inline]
     fn pick(&self, members: &[Arc<Member>], now: Tick, draw: &mut Draw) -> usize {
         let (one, other, trial) = self.candidates.two(members, draw);
-        let (Some(a), Some(b)) = (members.get(one), members.get(other)) else {
-            return one;
-        };
-        let load = |member, place| self.load(member, now) * self.candidates.scale(members, place);
-        let better = is_better((a, b), trial, || (load(a, one), load(b, other)));
+        let load = |member: &Member| self.load(member, now);
+        let better = self
+            .candidates
+            .is_better(members, (one, other), trial, load);
         trusted(members, if better { other } else { one }, trial, draw)
     }
 

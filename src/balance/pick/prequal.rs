@@ -168,7 +168,7 @@ impl Pick for Probed {
 
     fn ended(&self, member: &Member, end: End) {
         let took = nanos(end.now.saturating_since(end.began));
-        let (by_load, in_flight) = (&member.load.0.by_load, member.in_flight());
+        let (by_load, in_flight) = (&member.load.0.by_load, end.others);
         match end.outcome {
             Outcome::Success => by_load.record(in_flight, took),
             _ => by_load.record_worse(in_flight, took),

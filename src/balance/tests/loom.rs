@@ -146,6 +146,6 @@ fn loom_balance_a_median_is_moved_by_each() {
         };
         by_load.record(1, 1 << 30);
         other.join().unwrap();
-        assert_eq!(by_load.estimate(1), before + 2 * 128);
+        assert_eq!(by_load.estimate(1), before + 2 * 16);
     });
 }

@@ -167,6 +167,7 @@ fn fail(picker: &dyn Picker, member: &Member, times: u32) {
         member.load.0.trouble.failed();
         let end = End {
             began: seconds(1.0),
+            others: 0,
             now: seconds(1.0),
             outcome: Outcome::Failure(Failure::Transient),
         };

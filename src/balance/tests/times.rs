@@ -166,7 +166,7 @@ fn the_median_stays_where_most_are() {
         "{estimate}"
     );
     // It follows when all change.
-    for _ in 0..100 {
+    for _ in 0..300 {
         by_load.record(3, 80 * MS);
     }
     assert_eq!(by_load.estimate(3), code(80 * MS));
