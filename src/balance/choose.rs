@@ -103,7 +103,13 @@ impl<S: Send + Sync + 'static> Hub<S> {
         let found = search.find::<Req>(now, &mut draw);
         draw.leave();
         let (picked, service) = found?;
-        Some(Chosen::new(&snapshot.set, picked, service, now))
+        Some(Chosen::new(
+            &snapshot.set,
+            picked,
+            service,
+            now,
+            attempt.is_some(),
+        ))
     }
 
     /// The same for who waits: one of those that were not ready, or somebody else if
@@ -128,7 +134,7 @@ impl<S: Send + Sync + 'static> Hub<S> {
                 Some(Poll::Pending) => place += 1,
                 Some(Poll::Ready(Ok(()))) => {
                     let held = held.swap_remove(place);
-                    let chosen = Chosen::new(&held.set, held.picked, held.service, now());
+                    let chosen = Chosen::new(&held.set, held.picked, held.service, now(), true);
                     return Some(chosen);
                 }
                 Some(Poll::Ready(Err(_))) => {
@@ -146,8 +152,8 @@ impl<S: Send + Sync + 'static> Hub<S> {
 
 impl<S> Chosen<S> {
     #[inline]
-    fn new(set: &Shared<Set>, picked: Picked, service: S, now: Tick) -> Self {
-        if let Some(member) = set.members.get(picked.place) {
+    fn new(set: &Shared<Set>, picked: Picked, service: S, now: Tick, in_attempt: bool) -> Self {
+        if let (true, Some(member)) = (in_attempt, set.members.get(picked.place)) {
             attempt::note(member.id());
         }
         let permit = Permit::new(set, set.begin(picked, now));

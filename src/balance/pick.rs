@@ -45,15 +45,11 @@ pub trait Pick: Send + Sync + 'static {
     /// request it is asked again, a few times.
     fn pick(&self, members: &[Arc<Member>], now: Tick, draw: &mut Draw) -> usize;
 
-    /// Whether it needs the time: `now`, and when calls began and ended. Without it
-    /// they are all [`Tick::ZERO`], and no clock is read.
+    /// Whether it needs the time, and to be told how calls end. By default not: then
+    /// `now` is [`Tick::ZERO`], no clock is read, and [`ended`](Self::ended) is not
+    /// called.
     fn is_timed(&self) -> bool {
         false
-    }
-
-    /// A call to this endpoint has begun.
-    fn started(&self, member: &Member, now: Tick) {
-        let _ = (member, now);
     }
 
     /// A call to this endpoint has ended.

@@ -82,14 +82,8 @@ impl Set {
     /// A call begins.
     #[inline]
     pub(super) fn begin(&self, picked: Picked, now: Tick) -> Token {
-        let mut others = 0;
-        if let Some(member) = self.members.get(picked.place) {
-            others = member.load.0.tally.began();
-            if let Some(level) = self.levels.get(picked.level) {
-                let started = || level.pick.started(member, now);
-                self.core.contain("picker", started);
-            }
-        }
+        let member = self.members.get(picked.place);
+        let others = member.map_or(0, |member| member.load.0.tally.began());
         self.state.began();
         Token {
             picked,
@@ -107,21 +101,25 @@ impl Settle for Set {
         let Some(member) = self.members.get(token.picked.place) else {
             return;
         };
-        let now = match self.timed {
-            true => self.core.clock().now(),
-            false => Tick::ZERO,
-        };
-        if let Some(level) = self.levels.get(token.picked.level) {
-            let end = End {
-                began: token.began,
-                others: token.others,
-                now,
-                outcome,
-            };
-            self.core
-                .contain("picker", || level.pick.ended(member, end));
+        if self.timed {
+            self.tell_picker(member, token, outcome);
         }
         self.state.ended(member, outcome);
+    }
+}
+
+impl Set {
+    fn tell_picker(&self, member: &Member, token: &Token, outcome: Outcome) {
+        let end = End {
+            began: token.began,
+            others: token.others,
+            now: self.core.clock().now(),
+            outcome,
+        };
+        if let Some(level) = self.levels.get(token.picked.level) {
+            let ended = || level.pick.ended(member, end);
+            self.core.contain("picker", ended);
+        }
     }
 }
 

@@ -144,10 +144,7 @@ allocates_nothing! {
 /// The lowest bound on a wait, so that the waiting kind refuses.
 fn impatient(permits: u32) -> tower_keep::throttle::Policy {
     let policy = rate(permits).to_builder();
-    policy
-        .max_wait(std::time::Duration::from_nanos(1))
-        .build()
-        .unwrap()
+    policy.max_wait(Duration::from_nanos(1)).build().unwrap()
 }
 
 fn exhaust_impatient(handle: tower_keep::throttle::Handle) {
@@ -305,10 +302,7 @@ fn a_circuit_of_a_key_is_small() {
     for (name, policy) in [
         ("default", builder()),
         ("consecutive", builder().consecutive(5)),
-        (
-            "time",
-            builder().time_window(std::time::Duration::from_secs(10)),
-        ),
+        ("time", builder().time_window(Duration::from_secs(10))),
         ("slow", builder().slow_ratio(Ratio::ONE)),
         ("recent", builder().recent(1_000, 1_000)),
         ("share", builder().kind(Kind::Ewma)),

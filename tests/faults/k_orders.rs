@@ -64,6 +64,13 @@ const KINDS: &[Kind] = &kinds! {
     hedge: |s| HedgeLayer::with(hedging(), every(), s);
 };
 
+const BALANCE: &[Kind] = &kinds! {
+    balance: |s| {
+        let policy = balance::Policy::builder().outliers(None);
+        Balanced::with(policy.build().unwrap(), s)
+    };
+};
+
 /// A stack, and what shows that nothing is left in it.
 struct Stack {
     what: String,
@@ -153,12 +160,7 @@ fn fault_099_all_pairs_keep_the_laws() {
 /// calls are looked at alone.
 #[test]
 fn fault_099_a_balancer_inside_or_outside_of_any_layer_keeps_the_laws() {
-    let [balance] = kinds! {
-        balance: |s| {
-            let policy = balance::Policy::builder().outliers(None);
-            Balanced::with(policy.build().unwrap(), s)
-        };
-    };
+    let balance = BALANCE[0];
     (calls_hold(&[balance]).quiet)();
     for a in KINDS {
         for stack in [[*a, balance], [balance, *a]] {
