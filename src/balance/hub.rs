@@ -93,6 +93,8 @@ where
     S: Send + Sync + 'static,
 {
     pub(super) fn create(state: Arc<State>) -> Arc<Self> {
+        // An attempt may go through several balancers: their numbers are to differ.
+        let next = state.core.id().0.wrapping_shl(20);
         Arc::new_cyclic(|hub: &Weak<Self>| {
             state.set_hub(hub.clone());
             let snapshot = Snapshot::of(&state, &[]);
@@ -102,7 +104,7 @@ where
                 roster: Mutex::new(Roster {
                     entries: BTreeMap::new(),
                     by_address: HashMap::new(),
-                    next: 0,
+                    next,
                 }),
                 news: Arc::new(Notify::new()),
                 broken: Mutex::new(Vec::new()),

@@ -39,7 +39,7 @@ impl<S: Send + Sync + 'static> Balance<S> {
     /// The factory is a `Service<Endpoint, Response = S>`, as tower's `MakeService` and
     /// `service_fn` are, or [`by`](super::by) a closure. What needs no waiting is done
     /// here, the rest in a task of the tokio runtime that the balancer is first used
-    /// in.
+    /// in; a factory that needs a runtime must not be given away outside of one.
     pub fn new<D, F>(policy: Policy, endpoints: D, factory: F) -> Self
     where
         D: Discover + Unpin,

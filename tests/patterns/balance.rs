@@ -6,6 +6,8 @@ mod connections;
 mod discovery;
 mod health;
 mod steering;
+mod storm;
+mod told;
 
 use std::collections::BTreeMap;
 use std::future::Future;
