@@ -75,6 +75,7 @@ pub(crate) struct Offered {
 }
 
 /// A request that has ended.
+#[allow(dead_code)] // the bench asks for the time alone
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended {
     pub(crate) came: Duration,

@@ -84,6 +84,25 @@
 //! unhealthy ([`Handle::report`]). A level of which less than the
 //! [`panic_threshold`](PolicyBuilder::panic_threshold) is fit uses all that are connected.
 //!
+//! # Pickers
+//! | picker | goes by | clock readings |
+//! |---|---|---|
+//! | [`LeastRequest`] | calls in flight, the less loaded of two | none |
+//! | [`PeakEwma`] | times that calls took, and calls in flight, of two | two |
+//! | [`Prequal`] | calls in flight, then times, of those probed lately | two |
+//! | [`RoundRobin`], [`Random`] | turns, or chance | none |
+//!
+//! All of them keep to weights and to slow starts. Their cost does not grow with the
+//! number of endpoints. Those that go by load prefer any endpoint to one most of whose
+//! latest calls failed: who fails at once never has much to do, and would be sent
+//! everything. Round robin and random give it its share, until it is ejected.
+//!
+//! In simulations of a hundred endpoints, this is what 99 of 100 calls take at the most
+//! (`cargo bench --bench traces` draws it). Where endpoints are alike, calls in flight say
+//! all that there is to know; the more they differ, the more times tell.
+//!
+#![doc = include_str!("traces.svg")]
+//!
 //! # Discovery and connections
 //! A single task of the tokio runtime drives [`Discover`], the factory, and the clock of
 //! ejections and slow starts. It is begun by the first use inside a runtime, ends with the
