@@ -139,7 +139,11 @@
 //! or of a picker is counted and taken for a failure.
 //!
 //! # Cost
-//! COST
+//! Two locked instructions to look at the set, and two to count the call; no clock
+//! reading, except for pickers that go by latency, which take two; no allocation, no lock.
+//! It is the same for 100 endpoints and for 10,000. To that comes the clone of the
+//! endpoint's service. A call that has to wait allocates and takes short locks. A change of
+//! the set takes time in proportion to the number of endpoints, in the background.
 //!
 //! # Events
 //! `Rejected`, `Finished` with the outcome, `Waited`, `Endpoint` with what has become of

@@ -82,3 +82,19 @@ impl<S: Clone + Send + Sync + 'static, R, C: Clone> Layer<S> for Balanced<S, R, 
         self.balance.clone()
     }
 }
+
+/// As `for_all_layers`, for those whose readiness is not that of the service they are
+/// laid around.
+macro_rules! for_choosing_layers {
+    ($($law:ident),* $(,)?) => { $(
+        mod $law {
+            use $crate::support::balanced::Balanced;
+            use tower_keep::balance::Policy;
+            $crate::support::cases::one_layer! { $law
+                balance: |s| Balanced::with(Policy::default(), s);
+                balance_body: |s| Balanced::with(Policy::default(), s).until_body_end();
+            }
+        }
+    )* };
+}
+pub(crate) use for_choosing_layers;

@@ -384,22 +384,6 @@ macro_rules! for_all_layers {
 }
 pub(crate) use for_all_layers;
 
-/// As `for_all_layers`, for those whose readiness is not that of the service they are
-/// laid around.
-macro_rules! for_choosing_layers {
-    ($($law:ident),* $(,)?) => { $(
-        mod $law {
-            use $crate::support::balanced::Balanced;
-            use tower_keep::balance::Policy;
-            $crate::support::cases::one_layer! { $law
-                balance: |s| Balanced::with(Policy::default(), s);
-                balance_body: |s| Balanced::with(Policy::default(), s).until_body_end();
-            }
-        }
-    )* };
-}
-pub(crate) use for_choosing_layers;
-
 macro_rules! one_layer {
     ($law:ident $($case:ident: |$setup:ident| $layer:expr;)*) => { $(
         #[test]

@@ -2,6 +2,7 @@
 //! what they have in common.
 #![allow(dead_code, unused_macros, unused_imports)] // each binary uses a part
 
+#[macro_use]
 pub(crate) mod balanced;
 #[macro_use]
 pub(crate) mod cases;
