@@ -17,14 +17,16 @@ mod times;
 #[cfg(not(keep_loom))]
 mod turns;
 
+#[cfg(not(keep_loom))]
 use std::sync::Arc;
 
-use super::endpoint::Endpoint;
-use super::member::Member;
-use crate::attempt::EndpointId;
-use crate::clock::Tick;
+#[cfg(not(keep_loom))]
+use super::{endpoint::Endpoint, member::Member};
+#[cfg(not(keep_loom))]
+use crate::{attempt::EndpointId, clock::Tick};
 
 /// Members of these weights.
+#[cfg(not(keep_loom))]
 fn members(weights: &[u32]) -> Vec<Arc<Member>> {
     let member = |(number, weight): (u32, &u32)| {
         let endpoint = Endpoint::new(number.to_string()).weight(*weight);
