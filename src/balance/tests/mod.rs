@@ -1,4 +1,11 @@
 //! The kernels against naive models and known vectors.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    clippy::type_complexity,
+    reason = "tables of known numbers"
+)]
 
 #[cfg(not(keep_loom))]
 mod care;
