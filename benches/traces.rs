@@ -1,17 +1,33 @@
-//! How adaptive limits follow services whose capacity is known, in virtual time.
+//! How adaptive limits follow services whose capacity is known, and how balancers do
+//! before fleets of them, in virtual time.
 //!
-//! `cargo bench --bench traces` prints a table; `-- --write` draws
-//! `src/adaptive/traces.svg`, which the documentation shows.
+//! `cargo bench --bench traces` prints tables; `-- --write` draws
+//! `src/adaptive/traces.svg` and `src/balance/traces.svg`, which the documentation
+//! shows.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::fmt::Write;
 
+#[path = "traces/balance.rs"]
+mod balance;
 #[path = "traces/mod.rs"]
 mod traces;
 
 use traces::{RULES, Run, Trace, best_fixed, ruled, run, traces};
 
 fn main() {
+    let writes = std::env::args().any(|arg| arg == "--write");
+    let write = |path: &str, picture: String| {
+        if writes {
+            let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::write(path, picture).expect("the picture is written");
+        }
+    };
+    write("src/adaptive/traces.svg", adaptive());
+    write("src/balance/traces.svg", balance::picture());
+}
+
+fn adaptive() -> String {
     let mut panels = Vec::new();
     println!(
         "{:<26}{:<12}{:>10}{:>12}{:>10}",
@@ -31,10 +47,7 @@ fn main() {
         }
         panels.push((trace, limit, runs));
     }
-    if std::env::args().any(|arg| arg == "--write") {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/adaptive/traces.svg");
-        std::fs::write(path, draw(&panels)).expect("the picture is written");
-    }
+    draw(&panels)
 }
 
 type Panel = (Trace, u32, Vec<(&'static str, Run)>);

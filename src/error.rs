@@ -99,6 +99,8 @@ pub enum RejectionKind {
     Closed,
     /// chaos: a failure that was asked for.
     Injected,
+    /// balance: no endpoint that could take the request within the longest wait.
+    NoEndpoint,
 }
 
 impl RejectionKind {
@@ -126,6 +128,7 @@ impl RejectionKind {
             Self::NoRuntime => "no runtime to drive a timer",
             Self::Closed => "closed by an operator",
             Self::Injected => "chaos: injected failure",
+            Self::NoEndpoint => "balance: no endpoint available",
         }
     }
 
@@ -153,6 +156,7 @@ impl RejectionKind {
             Self::NoRuntime => "no_runtime",
             Self::Closed => "closed",
             Self::Injected => "injected",
+            Self::NoEndpoint => "no_endpoint",
         }
     }
 }

@@ -74,6 +74,10 @@
     doc = "| [`health`] | how long a process gets requests that is not fit for them |"
 )]
 #![cfg_attr(
+    feature = "balance",
+    doc = "| [`balance`] | what one endpoint gets: picks among many, leaves out the sick, follows discovery |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -120,6 +124,8 @@
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
 //! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `health`, `chaos` | no | the pattern |
+//! | `balance` | no | the pattern, over lists and watch channels |
+//! | `discover` | no | `balance` over any `tower::discover` stream |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `probe` | no | probes over a network: TCP, HTTP, gRPC |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
@@ -177,6 +183,8 @@ pub mod test_util;
 
 #[cfg(feature = "adaptive")]
 pub mod adaptive;
+#[cfg(feature = "balance")]
+pub mod balance;
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
 #[cfg(feature = "chaos")]

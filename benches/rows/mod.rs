@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tower_keep::adaptive::{self, AdaptiveLayer};
+use tower_keep::balance::{self, Balance, Endpoint, LeastRequest, PeakEwma, Picker, Prequal};
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
@@ -174,6 +175,21 @@ pub(crate) const ROWS: &[Row] = &[
         false,
         health::details,
     ),
+    row("balance, least request, 100", true, || {
+        balanced(100, LeastRequest::default())
+    }),
+    row("balance, least request, 10^4", false, || {
+        balanced(10_000, LeastRequest::default())
+    }),
+    row("balance, Peak EWMA, 100", true, || {
+        balanced(100, PeakEwma::default())
+    }),
+    row("balance, Peak EWMA, 10^4", false, || {
+        balanced(10_000, PeakEwma::default())
+    }),
+    row("balance, Prequal, 100", false, || {
+        balanced(100, Prequal::default())
+    }),
     row("stack, admit", true, || of(stacked(Inner), ready)),
     row("stack, refuse", false, closed),
     row("stack, pending once", true, || {
@@ -343,4 +359,14 @@ fn keyed(keys: u64) -> Maker {
         ThrottleLayer::keyed(policy, key::value(by)).layer(Inner),
         ready,
     )
+}
+
+fn balanced(endpoints: u32, picker: impl Picker) -> Maker {
+    let policy = balance::Policy::builder().picker(picker);
+    let policy = policy.build().expect("a policy");
+    let endpoints: Vec<_> = (0..endpoints)
+        .map(|number| Endpoint::new(number.to_string()))
+        .collect();
+    let service = Balance::new(policy, endpoints, balance::by(|_| Inner));
+    of(service, ready)
 }

@@ -1,5 +1,7 @@
 //! Adaptive limits before services whose capacity is known, in virtual time.
 
+pub(crate) mod fleet;
+
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -114,7 +116,7 @@ pub(crate) struct Run {
 }
 
 /// A stream of numbers that look random.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -126,7 +128,7 @@ impl Random {
 
     /// Above 0, at most 1.
     #[allow(clippy::cast_precision_loss)] // 53 bits
-    fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         (self.next() + 1) as f64 / (1_u64 << 53) as f64
     }
 }
@@ -169,7 +171,7 @@ impl Service {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -22,6 +22,8 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_limit` | `layer` |
 /// | `keep_<pattern>_changes_total` | `layer`, `kind`, `name`, `to` |
 /// | `keep_<pattern>_status` | `layer`, `kind`, `name`; 0 passes, 1 warns, 2 fails |
+/// | `keep_<pattern>_endpoint_changes_total` | `layer`, `change` |
+/// | `keep_<pattern>_discovery_failures_total` | `layer` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -90,6 +92,13 @@ impl Listener for Metrics {
                 let to = change.to.label();
                 counter!(name("changes_total"), "layer" => layer, "kind" => kind, "name" => what, "to" => to)
                     .increment(1);
+            }
+            Event::Endpoint { change, .. } => {
+                let (name, change) = (name("endpoint_changes_total"), change.label());
+                counter!(name, "layer" => layer, "change" => change).increment(1);
+            }
+            Event::DiscoveryFailed => {
+                counter!(name("discovery_failures_total"), "layer" => layer).increment(1);
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {

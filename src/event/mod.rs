@@ -9,6 +9,7 @@
     doc = "Another one is [`Metrics`], which feeds the `metrics` facade."
 )]
 
+mod endpoint;
 mod health;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -19,6 +20,7 @@ mod transition;
 use std::fmt;
 use std::time::Duration;
 
+pub use self::endpoint::EndpointChange;
 pub use self::health::{Checked, Subject};
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
@@ -77,6 +79,15 @@ pub enum Event<'a> {
     },
     /// health: what is believed of a check or a group has changed.
     Checked(Checked<'a>),
+    /// balance: something has become of an endpoint.
+    Endpoint {
+        /// Its address.
+        address: &'a str,
+        /// What.
+        change: EndpointChange,
+    },
+    /// balance: discovery has failed, and will be asked again.
+    DiscoveryFailed,
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

@@ -4,9 +4,10 @@ use super::{Event, Listener, Source};
 use crate::probe::Status;
 
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
-/// injected faults and limits that change at `debug`, updates, transitions of
-/// circuit breakers and changes of health at `info`, requests without a key at `warn`, callbacks that panic
-/// at `error`, the rest at `trace`.
+/// injected faults and limits that change at `debug`, updates, transitions of circuit
+/// breakers and changes of health or of a balancer's endpoints at `info`, requests
+/// without a key and failures of discovery at `warn`, callbacks that panic at `error`,
+/// the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -99,6 +100,17 @@ impl Listener for Trace {
                     to = change.to.label(),
                     "checked"
                 );
+            }
+            Event::Endpoint { address, change } => tracing::info!(
+                target: "tower_keep",
+                pattern,
+                name,
+                address,
+                change = change.label(),
+                "endpoint"
+            ),
+            Event::DiscoveryFailed => {
+                tracing::warn!(target: "tower_keep", pattern, name, "discovery failed");
             }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

@@ -70,6 +70,7 @@ fn meaning(rejection: &Rejection) -> Meaning {
         | RejectionKind::NotReadyInTime
         | RejectionKind::NotReady
         | RejectionKind::NoRuntime
+        | RejectionKind::NoEndpoint
         | RejectionKind::Closed => (
             StatusCode::SERVICE_UNAVAILABLE,
             UNAVAILABLE,
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 20] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 21] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 400, 3, false),
         (RejectionKind::BadKey, 400, 3, false),
@@ -213,6 +214,7 @@ mod tests {
         (RejectionKind::BodyTooSlow, 504, 4, false),
         (RejectionKind::NoRuntime, 503, 14, true),
         (RejectionKind::Closed, 503, 14, true),
+        (RejectionKind::NoEndpoint, 503, 14, true),
         (RejectionKind::Injected, 500, 13, false),
     ];
 

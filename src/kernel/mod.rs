@@ -17,7 +17,7 @@ pub mod keyed;
 pub(crate) mod lanes;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod limit;
-#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+#[cfg(any(feature = "bulkhead", feature = "adaptive", feature = "balance"))]
 pub(crate) mod limited;
 pub mod live;
 pub(crate) mod macros;

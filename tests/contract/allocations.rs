@@ -3,10 +3,12 @@
 use std::future::{Ready, ready};
 use std::hint::black_box;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use allocation_counter::measure;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::adaptive::AdaptiveLayer;
+use tower_keep::balance;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
@@ -142,10 +144,7 @@ allocates_nothing! {
 /// The lowest bound on a wait, so that the waiting kind refuses.
 fn impatient(permits: u32) -> tower_keep::throttle::Policy {
     let policy = rate(permits).to_builder();
-    policy
-        .max_wait(std::time::Duration::from_nanos(1))
-        .build()
-        .unwrap()
+    policy.max_wait(Duration::from_nanos(1)).build().unwrap()
 }
 
 fn exhaust_impatient(handle: tower_keep::throttle::Handle) {
@@ -178,6 +177,32 @@ fn answers_of_a_fallback() {
     timeout.handle().set_override(Override::Close);
     assert_eq!(allocations(&mut service, true), 0);
     assert_eq!(layer.handle().snapshot().answered, 1_100);
+}
+
+/// It clones the service of the endpoint, which is free here.
+#[test]
+fn choices_of_a_balancer() {
+    let time = ManualClock::new();
+    for picker in 0..4 {
+        let policy = balance::Policy::builder();
+        let policy = match picker {
+            0 => policy,
+            1 => policy.picker(balance::RoundRobin::default()),
+            2 => policy.picker(balance::PeakEwma::default()),
+            _ => policy.picker(balance::Prequal::default()),
+        };
+        let policy = policy.outliers(None).max_wait(Duration::ZERO).build();
+        let endpoints: Vec<_> = (0..100)
+            .map(|n| balance::Endpoint::new(n.to_string()))
+            .collect();
+        let factory = balance::by(|_| Echo);
+        let mut service = balance::Balance::with(policy.unwrap(), endpoints, factory, setup(&time));
+        assert_eq!(allocations(&mut service, true), 0, "picker {picker}");
+        for endpoint in service.handle().snapshot().endpoints {
+            service.handle().eject(endpoint.id).unwrap();
+        }
+        assert_eq!(allocations(&mut service, false), 0, "refused");
+    }
 }
 
 #[test]
@@ -277,10 +302,7 @@ fn a_circuit_of_a_key_is_small() {
     for (name, policy) in [
         ("default", builder()),
         ("consecutive", builder().consecutive(5)),
-        (
-            "time",
-            builder().time_window(std::time::Duration::from_secs(10)),
-        ),
+        ("time", builder().time_window(Duration::from_secs(10))),
         ("slow", builder().slow_ratio(Ratio::ONE)),
         ("recent", builder().recent(1_000, 1_000)),
         ("share", builder().kind(Kind::Ewma)),

@@ -38,3 +38,15 @@ for_all_layers! {
     a_healthy_service_is_untouched,
     all_is_told_by_debug,
 }
+
+mod choosing {
+    for_choosing_layers! {
+        a_success_is_counted_as_one,
+        what_was_readied_is_called,
+        dropped_anywhere_nothing_is_left,
+        polled_after_its_end_it_pends,
+        a_healthy_service_is_untouched,
+        all_is_told_by_debug,
+    }
+    use super::laws;
+}

@@ -4,16 +4,18 @@ use http::{Request, Response};
 use tower::Layer;
 use tower::util::BoxCloneSyncService;
 use tower_keep::adaptive::AdaptiveLayer;
+use tower_keep::balance;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::hedge::{HedgeLayer, every};
 use tower_keep::retry::{self, RetryLayer, when};
-use tower_keep::test_util::{Call, Hand, ManualClock, Ready, ScriptBody, drop_at};
+use tower_keep::test_util::{Call, Hand, ManualClock, Ready, Script, ScriptBody, drop_at};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
 
 use crate::k_composition::setup;
+use crate::support::balanced::Balanced;
 use crate::support::cases::{
     by_time_and_slowness, calm, contented, finding, hedging, never_asked, permits, rate, refusals,
     timeouts,
@@ -62,20 +64,38 @@ const KINDS: &[Kind] = &kinds! {
     hedge: |s| HedgeLayer::with(hedging(), every(), s);
 };
 
-/// Laws 1 to 18 in short, on a stack of these kinds, the first one outermost.
-fn holds(kinds: &[Kind]) {
-    let what: Vec<_> = kinds.iter().map(|(name, _)| name).collect();
-    let time = &ManualClock::new();
-    let parts: Vec<_> = kinds.iter().map(|(_, part)| part(time)).collect();
-    let (probe, script, watch) = inner(time);
+const BALANCE: &[Kind] = &kinds! {
+    balance: |s| {
+        let policy = balance::Policy::builder().outliers(None);
+        Balanced::with(policy.build().unwrap(), s)
+    };
+};
+
+/// A stack, and what shows that nothing is left in it.
+struct Stack {
+    what: String,
+    quiet: Box<dyn Fn()>,
+    script: Script<Response<ScriptBody>, Fail>,
+    service: Any,
+}
+
+/// A stack of these kinds, the first one outermost, after every way in which a call can
+/// end.
+fn calls_hold(kinds: &[Kind]) -> Stack {
+    let names: Vec<_> = kinds.iter().map(|(name, _)| name).collect();
+    let what = format!("{names:?}");
+    let time = ManualClock::new();
+    let parts: Vec<_> = kinds.iter().map(|(_, part)| part(&time)).collect();
+    let (probe, script, watch) = inner(&time);
     let inside_out = parts.iter().rev();
-    let mut service = inside_out.fold(Any::new(probe), |inner, part| (part.wrap)(inner));
-    let quiet = || {
+    let service = inside_out.fold(Any::new(probe), |inner, part| (part.wrap)(inner));
+    let ok = || Call::respond(response(&time, 200, [data("x")]));
+    let (told, clock) = (what.clone(), time.clone());
+    let quiet: Box<dyn Fn()> = Box::new(move || {
         watch.assert_quiet();
         parts.iter().for_each(|part| (part.quiet)());
-        assert_eq!(time.armed(), 0, "{what:?}");
-    };
-    let ok = || Call::respond(response(time, 200, [data("x")]));
+        assert_eq!(clock.armed(), 0, "{told}");
+    });
     for line in [
         ok(),
         ok().pending(2),
@@ -93,23 +113,36 @@ fn holds(kinds: &[Kind]) {
             },
             |_| quiet(),
         );
-        assert_eq!(ends.is_none(), never, "{what:?}: {line:?}");
+        assert_eq!(ends.is_none(), never, "{what}: {line:?}");
     }
+    Stack {
+        what,
+        quiet,
+        script,
+        service,
+    }
+}
+
+/// Laws 1 to 18 in short.
+fn holds(kinds: &[Kind]) {
+    let Stack {
+        what,
+        quiet,
+        script,
+        mut service,
+    } = calls_hold(kinds);
     // Readiness: forwarded, not used twice, not carried by clones, dropped.
     script.then_ready(Ready::Pend(1));
-    assert!(poll_ready(&mut service).is_pending(), "{what:?}");
-    assert!(poll_ready(&mut service).is_ready(), "{what:?}");
+    assert!(poll_ready(&mut service).is_pending(), "{what}");
+    assert!(poll_ready(&mut service).is_ready(), "{what}");
     drop(service.clone());
-    assert!(poll_ready(&mut service).is_ready(), "{what:?}");
+    assert!(poll_ready(&mut service).is_ready(), "{what}");
     script.then_ready(Ready::Never);
     let refused = Hand::new(tower::Service::call(&mut service.clone(), request("a"))).poll();
-    assert!(
-        matches!(refused, std::task::Poll::Ready(Err(_))),
-        "{what:?}"
-    );
+    assert!(matches!(refused, std::task::Poll::Ready(Err(_))), "{what}");
     let mut answer = Hand::new(tower::Service::call(&mut service, request("a")));
-    assert!(answer.poll().is_ready(), "{what:?}");
-    assert!(answer.poll().is_pending(), "{what:?}");
+    assert!(answer.poll().is_ready(), "{what}");
+    assert!(answer.poll().is_pending(), "{what}");
     drop(answer);
     quiet();
 }
@@ -119,6 +152,22 @@ fn fault_099_all_pairs_keep_the_laws() {
     for a in KINDS {
         for b in KINDS {
             holds(&[*a, *b]);
+        }
+    }
+}
+
+/// A balancer's readiness is not that of the one service that it has here: so the
+/// calls are looked at alone.
+#[test]
+fn fault_099_a_balancer_inside_or_outside_of_any_layer_keeps_the_laws() {
+    let balance = BALANCE[0];
+    (calls_hold(&[balance]).quiet)();
+    for a in KINDS {
+        for stack in [[*a, balance], [balance, *a]] {
+            (calls_hold(&stack).quiet)();
+        }
+        for b in KINDS {
+            (calls_hold(&[*a, balance, *b]).quiet)();
         }
     }
 }

@@ -10,6 +10,7 @@
 #[macro_use]
 mod support;
 
+mod balance;
 mod chaos;
 mod connect;
 mod fallback;

@@ -12,6 +12,7 @@
 #[allow(clippy::expect_used)]
 mod traces;
 
+mod balance;
 mod limits;
 mod metastable;
 mod overload;

@@ -3,6 +3,8 @@
 #![allow(dead_code, unused_macros, unused_imports)] // each binary uses a part
 
 #[macro_use]
+pub(crate) mod balanced;
+#[macro_use]
 pub(crate) mod cases;
 pub(crate) mod transcript;
 pub(crate) mod watched;

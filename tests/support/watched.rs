@@ -1,7 +1,8 @@
 //! All kinds of handle, seen as one.
 
 use tower_keep::{
-    Override, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
+    Override, adaptive, balance, bulkhead, chaos, circuit_breaker, fallback, hedge, retry,
+    throttle, timeout,
 };
 
 /// What every handle can tell, and be told.
@@ -86,6 +87,7 @@ macro_rules! watched {
 }
 
 watched! {
+    balance: |s| (u64::from(s.waiting), 0);
     adaptive: |s| (u64::from(s.waiting), 0);
     circuit_breaker: |_| (0, 0);
     fallback: |_| (0, 0);

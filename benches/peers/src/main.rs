@@ -59,6 +59,7 @@ const PATHS: &[&str] = &[
     "throttle, 10^4 keys",
     "throttle, hot key",
     "retry, ready",
+    "balance, least request, 100",
     "breaker, closed, consecutive",
     "breaker, closed, count",
     "breaker, closed, time and slow",

@@ -13,7 +13,10 @@ use failsafe::futures::CircuitBreaker;
 use governor::clock::{Clock, DefaultClock, MonotonicClock};
 use governor::{Quota, RateLimiter};
 use recloser::{AsyncRecloser, Recloser};
+use tower::balance::p2c::Balance;
+use tower::discover::ServiceList;
 use tower::limit::{ConcurrencyLimit, RateLimit, rate::Rate};
+use tower::load::{CompleteOnResponse, PendingRequests};
 use tower::load_shed::LoadShed;
 use tower::retry::Retry;
 use tower::retry::budget::TpsBudget;
@@ -62,6 +65,16 @@ const fn alone(path: &'static str, make: fn() -> Maker) -> Row {
 }
 
 pub(crate) const ROWS: &[Row] = &[
+    // Not clonable: two threads would need a `Buffer` and its task between.
+    Row {
+        shared: false,
+        ..row("balance, least request, 100", TOWER, || {
+            Box::new(|thread| {
+                let one = |_| PendingRequests::new(Inner, CompleteOnResponse::default());
+                ready(Balance::new(ServiceList::new((0..100).map(one))), thread)
+            })
+        })
+    },
     row("timeout, ready", TOWER, || {
         of(Timeout::new(Inner, LONG), ready)
     }),

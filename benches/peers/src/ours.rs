@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tower_keep::balance::{self, Balance, Endpoint};
 use tower_keep::bulkhead::{self, BulkheadLayer};
 use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
 use tower_keep::classify::{Failure, Outcome};
@@ -48,6 +49,11 @@ pub(crate) const ROWS: &[Row] = &[
             RetryLayer::new(policy, Idempotent::new()).layer(Inner),
             ready,
         )
+    }),
+    row("balance, least request, 100", OURS, || {
+        let all: Vec<_> = (0..100).map(|n| Endpoint::new(n.to_string())).collect();
+        let policy = balance::Policy::default();
+        of(Balance::new(policy, all, balance::by(|_| Inner)), ready)
     }),
     row("bulkhead, admit", OURS, || {
         of(limited().layer(Inner), ready)
