@@ -28,8 +28,9 @@ impl Due {
     pub(super) fn claim(&self, now: Tick, longest: Duration) -> bool {
         let at = self.at.load(Ordering::Acquire);
         let next = now.as_nanos().saturating_add(nanos(longest).max(1));
-        // Further away than it is ever set: the clock has gone back.
-        if now.as_nanos() < at && at <= next {
+        // Further away than it is ever set, even by somebody who read the clock later:
+        // it has gone back.
+        if now.as_nanos() < at && at <= next.saturating_add(nanos(longest)) {
             return false;
         }
         let claim = self

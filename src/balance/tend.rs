@@ -67,8 +67,9 @@ impl State {
             let mut members = self.members.lock();
             let list = members.list();
             let is_over = members.judged_at.is_none_or(|at| {
-                // Further away than it is ever set: the clock has gone back.
-                now >= at || interval.is_some_and(|end| at > end)
+                // Further away than it is ever set, see `Due`.
+                let gone_back = |end: Tick| at > end.saturating_add(longest);
+                now >= at || interval.is_some_and(gone_back)
             });
             let mut changed = care::Changed::default();
             match rules.outliers {
