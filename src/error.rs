@@ -99,6 +99,8 @@ pub enum RejectionKind {
     Closed,
     /// chaos: a failure that was asked for.
     Injected,
+    /// watchdog: in flight for so long that it was given up.
+    Stuck,
 }
 
 impl RejectionKind {
@@ -126,6 +128,7 @@ impl RejectionKind {
             Self::NoRuntime => "no runtime to drive a timer",
             Self::Closed => "closed by an operator",
             Self::Injected => "chaos: injected failure",
+            Self::Stuck => "watchdog: stuck for too long",
         }
     }
 
@@ -153,6 +156,7 @@ impl RejectionKind {
             Self::NoRuntime => "no_runtime",
             Self::Closed => "closed",
             Self::Injected => "injected",
+            Self::Stuck => "stuck",
         }
     }
 }

@@ -74,6 +74,16 @@ impl KeyId {
         }
     }
 
+    #[cfg(feature = "watchdog")]
+    pub(crate) const fn from_halves(high: u64, low: u64) -> Self {
+        Self { high, low }
+    }
+
+    #[cfg(feature = "watchdog")]
+    pub(crate) const fn halves(self) -> (u64, u64) {
+        (self.high, self.low)
+    }
+
     /// Half of the bits.
     pub(crate) const fn high(self) -> u64 {
         self.high

@@ -70,6 +70,10 @@
     doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
 )]
 #![cfg_attr(
+    feature = "watchdog",
+    doc = "| [`watchdog`] | how long nobody notices that nothing moves: tasks, requests, the runtime |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -111,7 +115,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
+//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos`, `watchdog` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -176,6 +180,8 @@ pub mod retry;
 pub mod throttle;
 #[cfg(feature = "timeout")]
 pub mod timeout;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 
 pub use error::{AsRejection, Error, LayerId, Rejection, RejectionKind, check};
 #[cfg(feature = "http")]

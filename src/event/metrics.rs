@@ -20,11 +20,15 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
 /// | `keep_<pattern>_limit` | `layer` |
+/// | `keep_<pattern>_expiries_total` | `layer`, `subject`, `of`, `cause` |
+/// | `keep_<pattern>_recovered_total` | `layer`, `subject`, `of` |
+/// | `keep_<pattern>_stuck_total` | `layer` |
+/// | `keep_<pattern>_kick_age_seconds`, `keep_<pattern>_interval_seconds` | `layer`, `task` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
 /// `layer` is the name from [`Setup::named`](crate::Setup::named); all other
-/// label values are from closed sets, so the number of series does not grow with
+/// label values are from closed sets, or names that you gave to a watchdog, so the number of series does not grow with
 /// traffic. Each event allocates for its labels.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Metrics;
@@ -80,6 +84,24 @@ impl Listener for Metrics {
                 counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
             Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
+            Event::Expired(expired) => {
+                let (name, of) = (name("expiries_total"), expired.subject.name().to_owned());
+                let (subject, cause) = (expired.subject.label(), expired.cause.label());
+                counter!(name, "layer" => layer, "subject" => subject, "of" => of, "cause" => cause)
+                    .increment(1);
+            }
+            Event::Recovered(subject) => {
+                let (name, of) = (name("recovered_total"), subject.name().to_owned());
+                counter!(name, "layer" => layer, "subject" => subject.label(), "of" => of)
+                    .increment(1);
+            }
+            Event::Stuck(_) => counter!(name("stuck_total"), "layer" => layer).increment(1),
+            Event::Kicked(kicked) => {
+                let (age, task) = (kicked.age.as_secs_f64(), kicked.task.to_owned());
+                let labels = [("layer", layer), ("task", task)];
+                gauge!(name("kick_age_seconds"), &labels).set(age);
+                gauge!(name("interval_seconds"), &labels).set(kicked.interval.as_secs_f64());
+            }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);

@@ -14,6 +14,7 @@ mod metrics;
 mod retry;
 mod trace;
 mod transition;
+mod watched;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use self::metrics::Metrics;
 pub use self::retry::{Concluded, Conclusion, Retrying};
 pub use self::trace::Trace;
 pub use self::transition::{CircuitState, Reason, Transition};
+pub use self::watched::{Expired, Kicked, Stall, Stuck, Subject};
 use crate::classify::{Cause, Outcome};
 use crate::error::{LayerId, Rejection};
 
@@ -73,6 +75,15 @@ pub enum Event<'a> {
         /// The limit from now on.
         to: u32,
     },
+    /// watchdog: what is watched has made no progress within its interval.
+    Expired(Expired<'a>),
+    /// watchdog: what had expired makes progress again.
+    Recovered(Subject<'a>),
+    /// watchdog: a request has been in flight for too long. Told once of each.
+    Stuck(Stuck<'a>),
+    /// watchdog: how long a task's last progress is ago. Told some times in each of its
+    /// intervals.
+    Kicked(Kicked<'a>),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

@@ -4,8 +4,8 @@ use super::{Event, Listener, Source};
 
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
 /// injected faults and limits that change at `debug`, updates and transitions of
-/// circuit breakers at `info`, requests without a key at `warn`, callbacks that panic
-/// at `error`, the rest at `trace`.
+/// circuit breakers at `info`, requests without a key and those that are stuck at `warn`, callbacks that panic and
+/// what a watchdog sees stand still at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -84,6 +84,43 @@ impl Listener for Trace {
             Event::Limit { from, to } => {
                 tracing::debug!(target: "tower_keep", pattern, name, from, to, "limit");
             }
+            Event::Expired(expired) => tracing::error!(
+                target: "tower_keep",
+                pattern,
+                name,
+                subject = expired.subject.label(),
+                of = expired.subject.name(),
+                cause = expired.cause.label(),
+                age = ?expired.age,
+                interval = ?expired.interval,
+                "expired"
+            ),
+            Event::Recovered(subject) => tracing::info!(
+                target: "tower_keep",
+                pattern,
+                name,
+                subject = subject.label(),
+                of = subject.name(),
+                "recovered"
+            ),
+            Event::Stuck(stuck) => tracing::warn!(
+                target: "tower_keep",
+                pattern,
+                name,
+                age = ?stuck.age,
+                stage = stuck.stage,
+                key = ?stuck.key,
+                "stuck"
+            ),
+            Event::Kicked(kicked) => tracing::trace!(
+                target: "tower_keep",
+                pattern,
+                name,
+                task = kicked.task,
+                age = ?kicked.age,
+                interval = ?kicked.interval,
+                "kicked"
+            ),
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

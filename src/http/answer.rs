@@ -77,6 +77,7 @@ fn meaning(rejection: &Rejection) -> Meaning {
             "not available for the moment",
         ),
         RejectionKind::Timeout
+        | RejectionKind::Stuck
         | RejectionKind::DeadlineExceeded
         | RejectionKind::BodyTimeout
         | RejectionKind::BodyIdle
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 20] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 21] = [
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 400, 3, false),
         (RejectionKind::BadKey, 400, 3, false),
@@ -214,6 +215,7 @@ mod tests {
         (RejectionKind::NoRuntime, 503, 14, true),
         (RejectionKind::Closed, 503, 14, true),
         (RejectionKind::Injected, 500, 13, false),
+        (RejectionKind::Stuck, 504, 4, false),
     ];
 
     #[test]

@@ -1,0 +1,1 @@
+//! Rules as tables, and kernels against naive models.
