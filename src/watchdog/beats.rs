@@ -98,7 +98,11 @@ impl Beats {
             }
             // From when it was due, lest they come later and later.
             let next = line.due.saturating_add(line.every);
-            line.due = if next > now { next } else { now.saturating_add(line.every) };
+            line.due = if next > now {
+                next
+            } else {
+                now.saturating_add(line.every)
+            };
             if !moves {
                 self.withheld += 1;
                 continue;
@@ -111,7 +115,11 @@ impl Beats {
                 // While the last one is on its way, this one is left out.
                 Way::Hand(hand) => hand.is_idle() && hand.offer(Beat { number }),
             };
-            *(if taken { &mut self.sent } else { &mut self.missed }) += 1;
+            *(if taken {
+                &mut self.sent
+            } else {
+                &mut self.missed
+            }) += 1;
         }
     }
 

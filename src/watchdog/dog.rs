@@ -114,11 +114,7 @@ impl Watchdog {
     ///
     /// # Errors
     /// If the interval is zero, or more than ten years.
-    pub fn task(
-        &self,
-        name: impl Into<String>,
-        interval: Duration,
-    ) -> Result<Kicker, PolicyError> {
+    pub fn task(&self, name: impl Into<String>, interval: Duration) -> Result<Kicker, PolicyError> {
         positive("interval", Some(interval))?;
         let kicker = Kicker::new(name.into(), interval);
         self.dog.inbox.lock().tasks.push(Arc::clone(&kicker.task));

@@ -68,7 +68,13 @@ impl Eye {
         };
         Ok(Self {
             pace: Pace::new(dog.core.clock().now()),
-            acts: Acts::new(&dog, builder.hooks, builder.then, builder.grace, builder.patience)?,
+            acts: Acts::new(
+                &dog,
+                builder.hooks,
+                builder.then,
+                builder.grace,
+                builder.patience,
+            )?,
             beats: Beats::new(
                 &dog,
                 #[cfg(unix)]
@@ -132,7 +138,9 @@ impl Eye {
             let interval = runtime.target.interval;
             let frozen = runtime.tracker.frozen(now, interval) > 0;
             let stands = frozen || runtime.waiting >= interval;
-            let age = runtime.waiting.max(if frozen { interval } else { Duration::ZERO });
+            let age = runtime
+                .waiting
+                .max(if frozen { interval } else { Duration::ZERO });
             let stall = runtime.tracker.judge(now, interval, runtime.waiting);
             let (before, name) = (runtime.expired, runtime.target.name.clone());
             self.runtimes[at].expired = stands;
@@ -158,7 +166,13 @@ impl Eye {
             kept.expired = stands;
             let (name, runtime) = (kept.task.name.clone(), kept.task.runtime);
             let stall = self.judge(now, age, |of| Some(of.target.handle.id()) == runtime);
-            self.changed(before, stands, (Kind::Task, name, age, interval), stall, &mut expiries);
+            self.changed(
+                before,
+                stands,
+                (Kind::Task, name, age, interval),
+                stall,
+                &mut expiries,
+            );
         }
         for at in 0..self.layers.len() {
             let layer = &mut self.layers[at];
@@ -178,7 +192,13 @@ impl Eye {
             // Its calls may run anywhere: with several runtimes, nobody knows.
             let only = self.runtimes.len() == 1;
             let stall = self.judge(now, age, |_| only);
-            self.changed(before, stands, (Kind::Layer, name, age, interval), stall, &mut expiries);
+            self.changed(
+                before,
+                stands,
+                (Kind::Layer, name, age, interval),
+                stall,
+                &mut expiries,
+            );
         }
         expiries
     }

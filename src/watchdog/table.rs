@@ -157,7 +157,11 @@ impl Table {
     pub(super) fn enter_from(&self, thread: usize, key: Option<KeyId>) -> Option<u32> {
         let stripes = self.stripes.len();
         // Not the remainder, which costs a division.
-        let own = if thread < stripes { thread } else { thread % stripes };
+        let own = if thread < stripes {
+            thread
+        } else {
+            thread % stripes
+        };
         let at = match self.take(own) {
             Some(at) => at,
             None => self.take_elsewhere(own)?,

@@ -118,12 +118,10 @@ impl Kept {
     /// Looks at the task: for how long has there been no progress?
     pub(super) fn look(&mut self, now: Tick) -> Duration {
         // A kick in between stays for the next look.
-        let seen = self.task.flag.compare_exchange(
-            KICKED,
-            ARMED,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let seen =
+            self.task
+                .flag
+                .compare_exchange(KICKED, ARMED, Ordering::Relaxed, Ordering::Relaxed);
         self.paused = seen == Err(PAUSED);
         if seen.is_ok() || self.paused {
             self.progress = now;
