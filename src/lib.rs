@@ -110,6 +110,10 @@
 //! Longer texts: [in which order to stack](docs::order), [errors](docs::errors),
 //! [cancel safety](docs::cancel_safety), [what is shared](docs::sharing),
 //! [tuning](docs::tuning), [timers](docs::timers), [testing](docs::testing).
+#![cfg_attr(
+    feature = "watchdog",
+    doc = "And what to look at [when something stands still](docs::stalls)."
+)]
 //!
 //! # Features
 //! | feature | default | what it adds |

@@ -22,6 +22,7 @@ use tower_keep::key;
 use tower_keep::retry::{self, Idempotent, RetryLayer};
 use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
+use tower_keep::watchdog::{self, WatchdogLayer};
 use tower_keep::{Error, Override, Ratio, Setup};
 use tower_layer::Layer;
 
@@ -116,6 +117,18 @@ pub(crate) const ROWS: &[Row] = &[
     row("retry, ready", true, || of(retried().layer(Inner), ready)),
     row("retry, pending once", false, || {
         of(retried().layer(Once), pending(Waking::Noop))
+    }),
+    row("watchdog, ready", true, || {
+        of(
+            WatchdogLayer::new(watchdog::Policy::default()).layer(Inner),
+            ready,
+        )
+    }),
+    row("watchdog, pending once", false, || {
+        of(
+            WatchdogLayer::new(watchdog::Policy::default()).layer(Once),
+            pending(Waking::Noop),
+        )
     }),
     row("chaos, off", true, || of(calm().layer(Inner), ready)),
     row("chaos, running, no fault", false, || {

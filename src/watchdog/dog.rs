@@ -35,7 +35,7 @@ pub struct Watchdog {
 pub(super) struct Dog {
     pub(super) core: Core,
     pub(super) inbox: Mutex<Inbox>,
-    pub(super) status: Mutex<Snapshot>,
+    pub(super) status: Mutex<WatchdogSnapshot>,
     stops: AtomicU32,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Inbox {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Snapshot {
+pub struct WatchdogSnapshot {
     /// How often it has looked.
     pub looks: u64,
     /// What has made no progress within its interval, each time.
@@ -132,7 +132,7 @@ impl Watchdog {
 
     /// What it has counted, and what it has seen last.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> WatchdogSnapshot {
         self.dog.status.lock().clone()
     }
 

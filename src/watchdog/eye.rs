@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::acts::{Acts, Job};
 use super::beats::Beats;
 use super::builder::{Builder, Target};
-use super::dog::{Dog, Snapshot};
+use super::dog::{Dog, WatchdogSnapshot};
 use super::expiry::{Diagnostics, Expiry, Kind, RuntimeSnapshot, Standing, TaskSnapshot};
 use super::pace::Pace;
 use super::runtime::{Probe, Reading, Tracker};
@@ -54,7 +54,7 @@ pub(super) struct Eye {
     acts: Acts,
     beats: Beats,
     /// Counted since the start.
-    status: Snapshot,
+    status: WatchdogSnapshot,
 }
 
 impl Eye {
@@ -85,7 +85,7 @@ impl Eye {
             dog,
             tasks: Vec::new(),
             layers: Vec::new(),
-            status: Snapshot::default(),
+            status: WatchdogSnapshot::default(),
         })
     }
 
