@@ -46,6 +46,8 @@ impl fmt::Display for Subject<'_> {
 /// Why nothing moves, as far as can be told from outside: [`Unknown`](Self::Unknown)
 /// unless the runtime's own figures show more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Stall {
     /// So many of the runtime's workers have not come back from a single poll: a call

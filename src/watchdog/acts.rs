@@ -49,9 +49,9 @@ impl Acts {
         grace: Duration,
         patience: Duration,
     ) -> io::Result<Self> {
-        let name = format!("keep-{}-hooks", dog.core.name());
+        let name = format!("{}-hooks", dog.core.name());
         let dog = Arc::clone(dog);
-        let hand = Hand::start(name, ROOM, move |job| hooks.run(&dog, job))?;
+        let hand = Hand::start(&name, ROOM, move |job| hooks.run(&dog, job))?;
         Ok(Self {
             hand,
             then,

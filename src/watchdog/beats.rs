@@ -69,9 +69,9 @@ impl Beats {
         }
         let failed = Arc::new(Counters::with_owned(0));
         for Outlet { mut heart, every } in outlets {
-            let name = format!("keep-{}-beat", dog.core.name());
+            let name = format!("{}-beat", dog.core.name());
             let (dog, failed) = (Arc::clone(dog), Arc::clone(&failed));
-            let hand = Hand::start(name, 1, move |beat| {
+            let hand = Hand::start(&name, 1, move |beat| {
                 let beaten = dog.core.contain("heartbeat", || heart.beat(beat));
                 if !matches!(beaten, Some(Ok(()))) {
                     failed.add(0, 1);

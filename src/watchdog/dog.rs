@@ -11,10 +11,12 @@ use parking_lot::Mutex;
 use super::builder::Builder;
 use super::expiry::{RuntimeSnapshot, TaskSnapshot};
 use super::eye::Eye;
+use super::hand::named;
 use super::handle::Handle;
 use super::state::State;
 use super::task::{Kicker, Task};
 use crate::error::LayerId;
+use crate::event::Stall;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::sync::{AtomicU32, Ordering};
 use crate::policy::{PolicyError, positive};
@@ -59,6 +61,8 @@ pub struct WatchdogSnapshot {
     pub recoveries: u64,
     /// What stands still now.
     pub standing_still: u64,
+    /// Why what expired last did, as far as could be told.
+    pub last_cause: Option<Stall>,
     /// Signs of life that went out, to systemd too.
     pub beats: u64,
     /// Signs of life that were due, and withheld because something stood still.
@@ -96,9 +100,7 @@ impl Watchdog {
             stops: AtomicU32::new(0),
         });
         let eye = Eye::open(Arc::clone(&dog), builder)?;
-        let name = format!("keep-{}", dog.core.name());
-        let thread = std::thread::Builder::new().name(name);
-        let thread = thread.spawn(move || eye.watch())?;
+        let thread = named(dog.core.name()).spawn(move || eye.watch())?;
         enter(registry, dog.core.id(), &dog);
         Ok(Self {
             wake: thread.thread().clone(),
@@ -176,6 +178,7 @@ impl Inspect for Dog {
             ("expiries", status.expiries.into()),
             ("recoveries", status.recoveries.into()),
             ("standing_still", status.standing_still.into()),
+            ("last_cause", status.last_cause.map(Stall::label).into()),
             ("tasks", (status.tasks.len() as u64).into()),
             ("oldest_kick", oldest.into()),
             ("beats", status.beats.into()),

@@ -129,23 +129,25 @@ impl Eye {
         self.runtimes.retain_mut(|runtime| {
             let metrics = runtime.target.handle.metrics();
             runtime.tracker.observe(now, &Reading::of(&metrics));
-            let looked = runtime.probe.look(now, &runtime.target.handle);
+            let target = &runtime.target;
+            let every = target.interval / LOOKS;
+            let looked = runtime.probe.look(now, &target.handle, every);
             runtime.waiting = *looked.as_ref().unwrap_or(&Duration::ZERO);
             looked.is_ok()
         });
         for at in 0..self.runtimes.len() {
-            let runtime = &self.runtimes[at];
+            let runtime = &mut self.runtimes[at];
             let interval = runtime.target.interval;
             let frozen = runtime.tracker.frozen(now, interval) > 0;
-            let stands = frozen || runtime.waiting >= interval;
-            let age = runtime
-                .waiting
-                .max(if frozen { interval } else { Duration::ZERO });
+            let (before, stands) = (runtime.expired, frozen || runtime.waiting >= interval);
+            if stands == before {
+                continue;
+            }
+            runtime.expired = stands;
+            let age = if frozen { interval } else { runtime.waiting };
             let stall = runtime.tracker.judge(now, interval, runtime.waiting);
-            let (before, name) = (runtime.expired, runtime.target.name.clone());
-            self.runtimes[at].expired = stands;
-            let of = (Kind::Runtime, name, age, interval);
-            self.changed(before, stands, of, stall, &mut expiries);
+            let of = (Kind::Runtime, runtime.target.name.clone(), age, interval);
+            self.changed(stands, of, stall, &mut expiries);
         }
         for at in 0..self.tasks.len() {
             let kept = &mut self.tasks[at];
@@ -167,7 +169,6 @@ impl Eye {
             let (name, runtime) = (kept.task.name.clone(), kept.task.runtime);
             let stall = self.judge(now, age, |of| Some(of.target.handle.id()) == runtime);
             self.changed(
-                before,
                 stands,
                 (Kind::Task, name, age, interval),
                 stall,
@@ -193,7 +194,6 @@ impl Eye {
             let only = self.runtimes.len() == 1;
             let stall = self.judge(now, age, |_| only);
             self.changed(
-                before,
                 stands,
                 (Kind::Layer, name, age, interval),
                 stall,
@@ -211,39 +211,35 @@ impl Eye {
         })
     }
 
-    /// Tells whether something stands still, if it did not before, or the other way round.
+    /// Tells that something has come to stand still, or moves again.
     fn changed(
         &mut self,
-        before: bool,
         stands: bool,
         (kind, name, age, interval): (Kind, String, Duration, Duration),
         cause: Stall,
         expiries: &mut Vec<Expiry>,
     ) {
-        match (before, stands) {
-            (false, true) => {
-                self.status.expiries += 1;
-                self.dog.core.tell(Event::Expired(Expired {
-                    subject: kind.of(&name),
-                    cause,
-                    age,
-                    interval,
-                }));
-                expiries.push(Expiry {
-                    kind,
-                    name,
-                    cause,
-                    age,
-                    interval,
-                    diagnostics: Diagnostics::default(),
-                });
-            }
-            (true, false) => {
-                self.status.recoveries += 1;
-                self.dog.core.tell(Event::Recovered(kind.of(&name)));
-            }
-            _ => {}
+        if !stands {
+            self.status.recoveries += 1;
+            self.dog.core.tell(Event::Recovered(kind.of(&name)));
+            return;
         }
+        self.status.expiries += 1;
+        self.status.last_cause = Some(cause);
+        self.dog.core.tell(Event::Expired(Expired {
+            subject: kind.of(&name),
+            cause,
+            age,
+            interval,
+        }));
+        expiries.push(Expiry {
+            kind,
+            name,
+            cause,
+            age,
+            interval,
+            diagnostics: Diagnostics::default(),
+        });
     }
 
     /// What stands still now.

@@ -8,6 +8,12 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::kernel::sync::{AtomicUsize, Ordering};
 
+/// A thread of the watchdog of this name.
+pub(super) fn named(name: &str) -> Builder {
+    // A zero in it would be a panic.
+    Builder::new().name(format!("keep-{}", name.replace('\0', "")))
+}
+
 /// Takes work, and never holds up who gives it.
 pub(super) struct Hand<T> {
     /// Gone only in `drop`.
@@ -19,14 +25,14 @@ pub(super) struct Hand<T> {
 impl<T: Send + 'static> Hand<T> {
     /// A thread of this name, with room for so much work to wait. `work` must not panic.
     pub(super) fn start(
-        name: String,
+        name: &str,
         room: usize,
         mut work: impl FnMut(T) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(room);
         let pending = Arc::new(AtomicUsize::new(0));
         let done = Arc::clone(&pending);
-        let thread = Builder::new().name(name).spawn(move || {
+        let thread = named(name).spawn(move || {
             for piece in receiver {
                 work(piece);
                 done.fetch_sub(1, Ordering::Release);

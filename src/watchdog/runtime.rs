@@ -184,12 +184,19 @@ pub(super) struct Probe {
 pub(super) struct Gone;
 
 impl Probe {
-    /// For how long a new task has been waiting for its turn.
-    pub(super) fn look(&mut self, now: Tick, runtime: &Handle) -> Result<Duration, Gone> {
+    /// For how long a new task has been waiting for its turn. One is made this often.
+    pub(super) fn look(
+        &mut self,
+        now: Tick,
+        runtime: &Handle,
+        every: Duration,
+    ) -> Result<Duration, Gone> {
         if let Some((ping, since)) = &self.sent {
+            let age = now.saturating_since(*since);
             match ping.load(Ordering::Relaxed) {
-                SENT => return Ok(now.saturating_since(*since)),
+                SENT => return Ok(age),
                 DROPPED => return Err(Gone),
+                _ if age < every => return Ok(Duration::ZERO),
                 _ => {}
             }
         }

@@ -199,6 +199,8 @@ fn times_out_of_range_are_named() {
     assert_eq!(start(builder().patience(zero)), "patience");
     assert_eq!(start(builder().grace(Duration::MAX)), "grace");
     assert!(builder().grace(zero).start().is_ok());
+    // A name can be anything.
+    assert!(Watchdog::builder(Setup::named("a\0b")).start().is_ok());
     for (policy, field) in [
         (Policy::builder().stuck_after(zero), "stuck_after"),
         (Policy::builder().hung_after(Duration::MAX), "hung_after"),
