@@ -52,7 +52,8 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-type Hook<T> = Box<dyn FnMut(T) + Send>;
+type ExpiryHook = Box<dyn FnMut(&Expiry) + Send>;
+type ReadinessHook = Box<dyn FnMut(Readiness) + Send>;
 
 /// What is done at an expiry, in this order.
 #[derive(Default)]
@@ -60,9 +61,9 @@ pub(super) struct Hooks {
     pub(super) registry: Option<Registry>,
     pub(super) recorder: Option<Recorder>,
     pub(super) stderr: bool,
-    pub(super) expiry: Vec<Box<dyn FnMut(&Expiry) + Send>>,
-    pub(super) readiness: Vec<Hook<Readiness>>,
-    pub(super) release: Vec<Box<dyn FnMut(&Expiry) + Send>>,
+    pub(super) expiry: Vec<ExpiryHook>,
+    pub(super) readiness: Vec<ReadinessHook>,
+    pub(super) release: Vec<ExpiryHook>,
 }
 
 /// A runtime to be watched.

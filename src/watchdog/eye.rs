@@ -312,7 +312,7 @@ impl Eye {
     fn calls(&self, now: Tick) -> Vec<super::CallInFlight> {
         let of = |layer: &Layer| {
             let state = layer.state.upgrade();
-            state.map(|state| layer.memory.calls(&state, now, CALLS))
+            state.map(|state| layer.memory.calls(&state, now))
         };
         let mut calls: Vec<_> = self.layers.iter().filter_map(of).flatten().collect();
         calls.sort_by_key(|call| std::cmp::Reverse(call.age));

@@ -336,8 +336,8 @@ impl Memory {
         now.saturating_since(self.moved)
     }
 
-    /// Every call in flight, the oldest first, at most so many.
-    pub(super) fn calls(&self, state: &State, now: Tick, most: usize) -> Vec<super::CallInFlight> {
+    /// Every call in flight, in no order.
+    pub(super) fn calls(&self, state: &State, now: Tick) -> Vec<super::CallInFlight> {
         let mut calls = Vec::new();
         state.table.look(|slot, call| {
             let seen = self.seen.get(slot as usize);
@@ -350,8 +350,6 @@ impl Memory {
                 key: details.key,
             });
         });
-        calls.sort_by(|a, b| b.age.cmp(&a.age));
-        calls.truncate(most);
         calls
     }
 }

@@ -253,18 +253,17 @@ impl Table {
     /// Shows every call there is: where it is, and its number, which no other call in
     /// this slot has had before.
     pub(super) fn look(&self, mut show: impl FnMut(u32, u64)) {
-        let mut first = 0;
-        for stripe in &self.stripes {
+        for (number, stripe) in self.stripes.iter().enumerate() {
             let stripe = &stripe.0;
+            let first = u32::try_from(number * SLOTS).unwrap_or(u32::MAX);
             let mut left = stripe.taken.load(Ordering::Acquire);
             while left != 0 {
                 let bit = left.trailing_zeros();
                 left &= left - 1;
                 if let Some(slot) = stripe.slots.get(bit as usize) {
-                    show(first + bit, slot.call.load(Ordering::Relaxed));
+                    show(first.saturating_add(bit), slot.call.load(Ordering::Relaxed));
                 }
             }
-            first = first.saturating_add(SLOTS as u32);
         }
     }
 }

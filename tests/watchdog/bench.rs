@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tower_keep::Setup;
+use tower_keep::clock::{Clock, Tick};
 use tower_keep::event::{Event, Source};
 use tower_keep::test_util::ManualClock;
 use tower_keep::watchdog::{Builder, Stall, Watchdog};
@@ -43,7 +44,7 @@ impl Heard {
 #[derive(Debug, Clone)]
 pub(crate) struct Bench {
     pub(crate) time: ManualClock,
-    start: tower_keep::clock::Tick,
+    start: Tick,
     pub(crate) heard: Heard,
 }
 
@@ -117,9 +118,10 @@ impl Bench {
 /// Waits for another thread; what it waits for takes no time of its own.
 #[track_caller]
 pub(crate) fn wait(mut until: impl FnMut() -> bool) {
-    let begun = SystemTime::now();
+    let clock = Clock::system();
+    let begun = clock.now();
     while !until() {
-        let waited = begun.elapsed().unwrap_or_default();
+        let waited = clock.now().saturating_since(begun);
         assert!(waited < secs(20), "it never comes");
         thread::yield_now();
     }

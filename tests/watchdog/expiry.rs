@@ -256,7 +256,10 @@ fn a_heartbeat_that_fails_panics_or_hangs_is_counted() {
         .builder()
         .heartbeat(|_| Err(std::io::Error::other("scripted")), secs(1))
         .heartbeat(|_| panic!("scripted"), secs(1))
-        .heartbeat(move |_| Ok(wait_for.recv().unwrap_or(())), secs(1))
+        .heartbeat(
+            move |_| wait_for.recv().map_err(std::io::Error::other),
+            secs(1),
+        )
         .start()
         .unwrap();
     wait(|| watchdog.snapshot().looks > 0);

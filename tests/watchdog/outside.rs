@@ -98,11 +98,13 @@ fn an_abstract_socket_is_one_too() {
     assert_eq!(datagrams(&socket), [""; 0]);
 }
 
+type Var<'a> = (&'a str, &'a str);
+
 /// `sd_watchdog_enabled(3)`: on if the time is set, and the process unset or this one.
 #[test]
 fn the_environment_says_whether_and_when() {
     let pid = std::process::id().to_string();
-    let table: [(&[(&str, &str)], Option<u64>); 7] = [
+    let table: [(&[Var<'_>], Option<u64>); 7] = [
         (&[], None),
         (&[("WATCHDOG_USEC", "20000000")], Some(20_000)),
         (

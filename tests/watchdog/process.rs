@@ -3,10 +3,11 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use std::{env, fs};
 
 use tower_keep::Setup;
+use tower_keep::clock::Clock;
 use tower_keep::watchdog::{HeartbeatFile, Then, Watchdog};
 
 use crate::bench::ms;
@@ -43,8 +44,9 @@ fn stands_still_if_it_is_the_child() {
         .start()
         .unwrap();
     let kicker = watchdog.task("copy", ms(200)).unwrap();
-    let begun = SystemTime::now();
-    let passed = || begun.elapsed().unwrap_or_default();
+    let clock = Clock::system();
+    let begun = clock.now();
+    let passed = || clock.now().saturating_since(begun);
     let mut told = false;
     while passed() < Duration::from_secs(20) {
         if passed() < ms(400) {
@@ -124,12 +126,19 @@ fn the_heartbeat_file_of_a_process_that_stands_still_grows_old() {
     let (mut command, beats) = command("grows-old");
     command.stderr(Stdio::null()).stdout(Stdio::null());
     let mut running = command.spawn().unwrap();
+    let clock = Clock::system();
     let mut oldest = Duration::ZERO;
+    // What the file said last, and since when.
     let mut seen = None;
     while running.try_wait().unwrap().is_none() {
-        if let Ok(modified) = fs::metadata(&beats).and_then(|file| file.modified()) {
-            seen = Some(modified);
-            oldest = oldest.max(modified.elapsed().unwrap_or_default());
+        if let Ok(text) = fs::read_to_string(&beats) {
+            let now = clock.now();
+            match &seen {
+                Some((last, since)) if *last == text => {
+                    oldest = oldest.max(now.saturating_since(*since));
+                }
+                _ => seen = Some((text, now)),
+            }
         }
         std::thread::yield_now();
     }

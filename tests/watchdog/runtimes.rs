@@ -30,7 +30,7 @@ fn watchdog_of(bench: &Bench, runtime: &Handle, interval: Duration) -> Watchdog 
 /// than so many tasks and workers are at work.
 fn settle(runtime: &Handle, tasks: usize, workers: usize) {
     let metrics = runtime.metrics();
-    let works = |worker: &usize| metrics.worker_park_unpark_count(*worker) % 2 == 0;
+    let works = |worker: &usize| metrics.worker_park_unpark_count(*worker).is_multiple_of(2);
     wait(|| {
         let working = (0..metrics.num_workers()).filter(works).count();
         metrics.num_alive_tasks() <= tasks && working <= workers

@@ -41,7 +41,7 @@ fn progress_in_time_is_no_alarm_and_late_progress_ends_it() {
     bench.pass_with(secs(600), ms(900), || kicker.kick());
     assert_eq!(bench.heard.all(), [""; 0]);
     bench.pass(secs(2));
-    kicker.clone().kick();
+    kicker.kick();
     bench.pass(secs(1));
     let recovered = "task \"copy\": recovered".to_owned();
     assert_eq!(bench.heard.all(), [expired("copy"), recovered]);
