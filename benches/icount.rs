@@ -58,6 +58,9 @@ fn main() -> ExitCode {
     }
     print_table(&named);
     let rustc = ceilings::rustc();
+    if !are_alike(&named) {
+        return ExitCode::FAILURE;
+    }
     if args.iter().any(|arg| arg == "--write") {
         return ceilings::write(&rustc, &named);
     }
@@ -86,6 +89,37 @@ fn icount_measured_calls(runner: &mut Runner) {
 #[inline(never)]
 fn icount_row_ends() {
     std::hint::black_box(());
+}
+
+/// Rows that cost the same, but for a twentieth: how long a refusal takes does not say
+/// why, and a call costs what it costs however many were before it.
+const ALIKE: &[&[&str]] = &[
+    &[
+        "breaker, open",
+        "breaker, open, time and slow",
+        "breaker, half-open, full",
+    ],
+    &[
+        "breaker, closed, time and slow",
+        "breaker, closed, time and slow, crowded",
+    ],
+];
+
+fn are_alike(rows: &[(&str, Counts)]) -> bool {
+    let mut alike = true;
+    for group in ALIKE {
+        let costs = |name: &&str| {
+            let row = rows.iter().find(|(other, _)| other == name);
+            row.map_or(f64::NAN, |(_, counts)| counts.instructions)
+        };
+        let all: Vec<f64> = group.iter().map(costs).collect();
+        let near = |cost: &f64| (cost - all[0]).abs() <= all[0] * 0.05;
+        if !all.iter().all(near) {
+            eprintln!("icount: {group:?} should cost the same, not {all:?}");
+            alike = false;
+        }
+    }
+    alike
 }
 
 fn print_table(rows: &[(&str, Counts)]) {

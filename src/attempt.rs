@@ -52,7 +52,6 @@ use std::cell::Cell;
 
 pub use self::scoped::{Scoped, carry};
 
-#[cfg(any(feature = "retry", feature = "hedge"))]
 use crate::error::LayerId;
 
 #[cfg(feature = "http")]
@@ -272,8 +271,19 @@ impl PartialEq for Attempt {
 
 impl Eq for Attempt {}
 
+/// The span of an attempt after the first.
+#[cfg(any(feature = "retry", feature = "hedge"))]
+pub(crate) fn span(
+    name: &str,
+    attempt: Attempt,
+    delay: std::time::Duration,
+    reason: &'static str,
+) -> tracing::Span {
+    let number = attempt.number();
+    tracing::debug_span!(target: "tower_keep", "attempt", name, number, ?delay, reason)
+}
+
 /// Whether the request has paid into this budget already, further outside.
-#[cfg(feature = "hedge")]
 #[inline]
 pub(crate) fn has_paid_into(budget: LayerId) -> bool {
     let head = CURRENT.try_with(|current| current.head.get());
@@ -361,13 +371,16 @@ impl Drop for Scope<'_> {
         let _ = CURRENT.try_with(|current| {
             let head = current.head.get();
             self.attempt.head = head;
+            // Of what is tried inside, nothing is forgotten: where there is none,
+            // there was none outside.
+            let mut outer = self.outer;
             if head.0 & TRIED != 0 {
                 self.attempt.tried = current.tried.get();
+                if outer != Head::NONE {
+                    outer = outer.having_tried(head);
+                }
             }
-            current.head.set(match self.outer {
-                Head::NONE => Head::NONE,
-                outer => outer.having_tried(head),
-            });
+            current.head.set(outer);
         });
     }
 }

@@ -78,6 +78,16 @@ pub enum Jitter {
 }
 
 /// How long to wait before each attempt: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// base = "50ms"
+/// cap = "20s"
+/// longest_retry_after = "1m"
+/// growth = "exponential"   # or "fixed", "linear"
+/// jitter = "full"          # or "none", "equal", "decorrelated", { proportional = 0.2 }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "BackoffBuilder"))]

@@ -3,8 +3,9 @@
 //! A retry or a hedge helps the one request, and is one request more for a
 //! service that has too much to do. A [`Budget`] bounds them for all. Give clones
 //! of one budget to as many layers as call the same service, retries and hedges
-//! alike: of a hedge inside a retry, a request pays in at the retry, once. Of several
-//! retries, each is paid for.
+//! alike: where one is inside another, a request pays in at the outermost, once (with
+//! a layer of *another* budget between them, once more). Of several retries, each is
+//! paid for.
 //!
 //! ```
 //! use tower_keep::Setup;
@@ -22,8 +23,9 @@
 //! call late although nobody retries: what ends that is a service that drops
 //! what nobody waits for (its deadline, a short queue).
 //!
-//! A retry asks before its pause. If it never begins, because the caller has gone,
-//! the service is not ready or the deadline comes, what it was granted goes back,
+//! A retry asks before its pause, a hedge before its service is ready. If it never
+//! begins, because the caller has gone, the service does not get ready or the
+//! deadline comes, what it was granted goes back,
 //! but for what the `floor` gave: that is a rate, and the time has passed.
 //!
 //! # Cost
@@ -32,14 +34,18 @@
 //! A further attempt: one read-modify-write; a ratio reads the clock when what
 //! was saved is spent.
 
+mod grant;
 mod rule;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::grant::Taken;
+pub(crate) use self::grant::{Grant, Paid};
 use self::rule::{Costs, Rule};
 pub use self::rule::{Policy, PolicyBuilder};
+use crate::attempt;
 use crate::classify::Outcome;
 use crate::error::LayerId;
 use crate::kernel::budget::{InFlight, Share, Terms, Tokens};
@@ -179,28 +185,41 @@ impl Budget {
         self.state.core.id()
     }
 
-    /// A request begins: once for each, whatever number of attempts it takes.
+    /// A request begins, of this thread: once for each, whatever number of attempts
+    /// and of layers it takes.
     #[inline]
-    pub(crate) fn begin(&self) {
-        match &self.state.balance {
-            Balance::Ratio { share, .. } => share.pay(),
-            Balance::Tokens(..) => {}
-            Balance::InFlight { flight, .. } => flight.begin(),
+    pub(crate) fn begin(&self, thread: usize) -> Paid {
+        let state = &*self.state;
+        if attempt::has_paid_into(state.core.id()) {
+            return Paid::Done;
+        }
+        match &state.balance {
+            Balance::Ratio { share, .. } => {
+                share.pay_from(thread);
+                Paid::Done
+            }
+            Balance::Tokens(..) => Paid::Open,
+            Balance::InFlight { flight, .. } => {
+                flight.begin();
+                Paid::Open
+            }
         }
     }
 
     /// It ended: once for each that began.
     #[inline]
-    pub(crate) fn end(&self) {
-        if let Balance::InFlight { flight, .. } = &self.state.balance {
+    pub(crate) fn end(&self, paid: Paid) {
+        if let (Paid::Open, Balance::InFlight { flight, .. }) = (paid, &self.state.balance) {
             flight.end();
         }
     }
 
     /// The first attempt of a request ended. Those after it tell their [`Grant`].
     #[inline]
-    pub(crate) fn first_ended(&self, outcome: Outcome) {
-        self.state.ended(outcome, 0);
+    pub(crate) fn first_ended(&self, paid: Paid, outcome: Outcome) {
+        if let Paid::Open = paid {
+            self.state.ended(outcome, 0);
+        }
     }
 
     /// Asks for a further attempt after one that ended so; of a hedge, after one
@@ -231,67 +250,6 @@ impl fmt::Debug for Budget {
             .field("policy", &self.policy())
             .field("snapshot", &self.snapshot())
             .finish()
-    }
-}
-
-/// One further attempt, until it is dropped.
-#[derive(Debug)]
-#[must_use = "an attempt that is under way holds its grant"]
-pub(crate) struct Grant {
-    state: Shared<State>,
-    taken: Taken,
-    /// The attempt has not begun: what was taken goes back unless it does.
-    waits: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Taken {
-    /// Nothing is to be given back.
-    Free,
-    /// Of what requests have paid in.
-    Share,
-    /// Thousandths of tokens, which a success may bring back.
-    Tokens(u64),
-    /// A place among the attempts under way.
-    Place,
-}
-
-impl Grant {
-    /// The attempt is still to begin.
-    #[cfg(feature = "retry")]
-    pub(crate) fn waiting(mut self) -> Self {
-        self.waits = true;
-        self
-    }
-
-    /// It begins.
-    #[cfg(feature = "retry")]
-    pub(crate) fn begin(&mut self) {
-        self.waits = false;
-    }
-
-    /// The attempt ended.
-    pub(crate) fn ended(&self, outcome: Outcome) {
-        let price = match self.taken {
-            Taken::Tokens(price) => price,
-            Taken::Free | Taken::Share | Taken::Place => 0,
-        };
-        self.state.ended(outcome, price);
-    }
-}
-
-impl Drop for Grant {
-    fn drop(&mut self) {
-        match (self.taken, &self.state.balance) {
-            (Taken::Place, Balance::InFlight { flight, .. }) => flight.give_back(),
-            (Taken::Share, Balance::Ratio { share, terms, .. }) if self.waits => {
-                share.give_back(*terms);
-            }
-            (Taken::Tokens(price), Balance::Tokens(tokens, _)) if self.waits => {
-                tokens.bring(price);
-            }
-            _ => {}
-        }
     }
 }
 

@@ -107,6 +107,9 @@
     doc = "| `test_util` | a manual clock and scripted services, for your tests too |"
 )]
 //!
+//! Import names, not `tower_keep::*`: among the modules is one called `http`, which
+//! the compiler then cannot tell from the crate.
+//!
 //! Longer texts: [in which order to stack](docs::order), [errors](docs::errors),
 //! [cancel safety](docs::cancel_safety), [what is shared](docs::sharing),
 //! [tuning](docs::tuning), [timers](docs::timers), [testing](docs::testing).
@@ -129,11 +132,18 @@
 //!
 //! All of them only add. The oldest Rust that works is 1.90.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// What only one pattern needs of the shared core is dead without that pattern.
-// With all of them, nothing may be.
+// What only one pattern, or a test, needs of the shared core is dead without that
+// pattern, or is not reached without the test's feature. With all of them, nothing
+// may be.
 #![cfg_attr(
-    not(feature = "full"),
-    allow(dead_code, unused_imports, unused_macros, unreachable_pub)
+    not(all(feature = "full", feature = "test-util")),
+    allow(
+        dead_code,
+        unnameable_types,
+        unused_imports,
+        unused_macros,
+        unreachable_pub
+    )
 )]
 
 pub mod attempt;

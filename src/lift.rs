@@ -11,6 +11,11 @@ use tower_service::Service;
 use crate::error::Error;
 
 /// Makes [`Lift`]. It goes innermost: last in a `ServiceBuilder`.
+///
+/// It is for stacks whose caller takes errors: clients, and services of your own. A
+/// server's router does not: axum's `Router::layer` wants a service that never fails,
+/// and says of a stack with this in it that `Infallible: From<Error<Infallible>>` is
+/// missing. There, leave it out, and wrap the stack in `respond`.
 #[cfg_attr(
     feature = "http",
     doc = "[`respond`](crate::respond()) puts it there by itself."

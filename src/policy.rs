@@ -4,6 +4,19 @@
 //! step that can fail, with a [`PolicyError`] that names the field and the
 //! range. Constructors of layers take a `Policy` and cannot fail, and so does
 //! the live update by a handle.
+//!
+//! # Policies in files
+//! With the feature `serde`, policies are read from whatever serde reads: each one's
+//! page shows it in TOML with all its keys. The keys are the names of the builder's
+//! methods, in `snake_case`; what has a default may be left out; a key that is not
+//! known is an error, as is all that `build` refuses.
+//!
+//! - A duration is a text: numbers with units, one (`"250ms"`), or several with spaces
+//!   (`"1m 30s"`) or without (`"1h30m"`). The units are `ns`, `us`, `ms`, `s`, `m`,
+//!   `h`, `d` and longer ones, each in a few spellings, such as `sec` and `minutes`. A
+//!   number without a unit is an error.
+//! - A [`Ratio`] is a number from 0 to 1: `0.05` is five in a hundred.
+//! - What is one of a few is a word in `kebab-case`.
 
 use std::time::Duration;
 
@@ -78,9 +91,21 @@ pub(crate) fn positive(
 
 /// A share of a whole: 0 to 1, in steps of a billionth; by default nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "f64", into = "f64"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(into = "f64"))]
 pub struct Ratio(u32);
+
+/// In a file, it is the key that says what it is a share of, and not this type.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Ratio {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fraction = f64::deserialize(deserializer)?;
+        Self::new(fraction).map_err(|error| {
+            let allowed = error.allowed();
+            serde::de::Error::custom(format_args!("{fraction} is not allowed; {allowed}"))
+        })
+    }
+}
 
 impl Ratio {
     const WHOLE: u32 = 1_000_000_000;
@@ -90,7 +115,9 @@ impl Ratio {
     /// All of it.
     pub const ONE: Self = Self(Self::WHOLE);
 
-    /// So many hundredths: 0 to 100, and more counts as 100.
+    /// So many hundredths: 0 to 100, and **more counts as 100**, so that it can be
+    /// used for constants. For a number from elsewhere take [`new`](Self::new), which
+    /// refuses what is above the whole.
     #[must_use]
     pub const fn percent(hundredths: u32) -> Self {
         match hundredths {
@@ -178,7 +205,7 @@ impl Override {
     }
 }
 
-/// Durations in configuration files: `"250ms"`, `"1m 30s"`.
+/// Durations in configuration files: `"250ms"`, `"1m 30s"`, `"1h30m"`.
 #[cfg(feature = "serde")]
 pub(crate) mod durations {
     use std::time::Duration;

@@ -174,7 +174,7 @@ impl<P, K> Queue<P, K> {
         K: Key<Req>,
     {
         match core.contain("key", || tenants.id(&self.tenant, request)) {
-            Some(Ok(id)) => id.high(),
+            Some(Ok(id)) => id.as_u64(),
             _ => 0,
         }
     }
@@ -185,23 +185,82 @@ impl<P, K> Queue<P, K> {
 /// The default serves first come first served, and gives up nobody before the
 /// longest wait is over: fair while queues are short, and what is best for a
 /// queue whose length is well bounded.
+///
+/// In a file: `"fifo"`, `"overload"`, or a table of which each key may be left out
+/// ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// order = "adaptive-lifo"  # or "fifo"
+/// codel_target = "5ms"
+/// codel_interval = "100ms"
+/// shares = [0.5, 0.25, 0, 0]
+/// ```
+///
+/// The shares are those of [`Priority::Critical`], `Normal`, `BestEffort` and `Bulk`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[must_use]
 pub struct Discipline {
     order: Order,
-    #[cfg_attr(
-        feature = "serde",
-        serde(deserialize_with = "crate::policy::durations::option")
-    )]
     codel_target: Option<Duration>,
-    #[cfg_attr(
-        feature = "serde",
-        serde(deserialize_with = "crate::policy::durations::option")
-    )]
     codel_interval: Option<Duration>,
     shares: [Ratio; CLASSES],
+}
+
+#[cfg(feature = "serde")]
+mod file {
+    use std::fmt;
+    use std::time::Duration;
+
+    use serde::de::value::MapAccessDeserializer;
+    use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+    use super::{CLASSES, Discipline, Order};
+    use crate::policy::Ratio;
+
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Table {
+        order: Order,
+        #[serde(deserialize_with = "crate::policy::durations::option")]
+        codel_target: Option<Duration>,
+        #[serde(deserialize_with = "crate::policy::durations::option")]
+        codel_interval: Option<Duration>,
+        shares: [Ratio; CLASSES],
+    }
+
+    struct WordOrTable;
+
+    impl<'de> Visitor<'de> for WordOrTable {
+        type Value = Discipline;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"fifo\", \"overload\" or a table")
+        }
+
+        fn visit_str<E: Error>(self, word: &str) -> Result<Discipline, E> {
+            match word {
+                "fifo" => Ok(Discipline::fifo()),
+                "overload" => Ok(Discipline::overload()),
+                _ => Err(E::unknown_variant(word, &["fifo", "overload"])),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Discipline, A::Error> {
+            let table = Table::deserialize(MapAccessDeserializer::new(table))?;
+            Ok(Discipline {
+                order: table.order,
+                codel_target: table.codel_target,
+                codel_interval: table.codel_interval,
+                shares: table.shares,
+            })
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Discipline {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(WordOrTable)
+        }
+    }
 }
 
 /// Who of those of one priority and one tenant comes first.

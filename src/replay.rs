@@ -3,10 +3,11 @@
 //! Retry and hedge ask a [`Replay`] for another one of a request. [`Cloned`] is
 //! for requests that are cheap to clone, [`by`] for those that are cloned some
 //! other way, or sometimes not at all; with the feature `http`, `Buffered`
-//! keeps a bounded copy of a streaming body while it flows, and clones the rest.
+//! keeps a bounded copy of a streaming body while it flows, and clones the rest, and
+//! `Reread` shares the copy that a tier outside keeps.
 
 #[cfg(feature = "http")]
-pub use crate::http::{Buffered, KeptRequest};
+pub use crate::http::{Buffered, KeptRequest, Reread};
 
 /// What becomes of the attempts before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,15 @@ pub enum Earlier {
 
 /// Makes another one of a request.
 ///
-/// A replay that panics is counted, and the request is sent once.
+/// A replay that panics is counted, and the request is sent once; one that panics in
+/// [`first`](Self::first) has taken the request along, and the panic goes on.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot send `{Req}` again",
+    label = "this cannot make another one of the request",
+    note = "without `.replay(..)`, retry and hedge clone requests: `{Req}` must be `Clone`",
+    note = "for `http::Request<B>` with streaming bodies: `.replay(replay::Buffered::up_to(64 * 1024))`; the service inside then takes `http::Request<ReplayBody<B>>`, and `B` must be `Body + Send + Unpin + 'static`",
+    note = "for requests that are copied some other way: `.replay(replay::by(|request| Some(copy)))`, and for those that never are: `.replay(replay::by(|_| None))`"
+)]
 pub trait Replay<Req> {
     /// What the inner service is called with.
     type Request;

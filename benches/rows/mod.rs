@@ -8,6 +8,7 @@ pub(crate) mod driver;
 pub(crate) mod measure;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_keep::adaptive::{self, AdaptiveLayer};
@@ -25,6 +26,7 @@ use tower_keep::timeout::{self, Timeout, TimeoutLayer};
 use tower_keep::watchdog::{self, WatchdogLayer};
 use tower_keep::{Error, Override, Ratio, Setup};
 use tower_layer::Layer;
+use tower_service::Service;
 
 pub(crate) use driver::inside_runtime;
 use driver::{Inner, Maker, Once, Waking, of, pending, ready};
@@ -130,6 +132,9 @@ pub(crate) const ROWS: &[Row] = &[
             pending(Waking::Noop),
         )
     }),
+    row("retry over a timeout, ready", false, || {
+        of(retried().layer(timed().layer(Inner)), ready)
+    }),
     row("chaos, off", true, || of(calm().layer(Inner), ready)),
     row("chaos, running, no fault", false, || {
         let layer = calm();
@@ -152,8 +157,15 @@ pub(crate) const ROWS: &[Row] = &[
         let policy = slow().build().expect("a policy");
         of(CircuitBreakerLayer::with(policy, setup).layer(Inner), ready)
     }),
-    row("breaker, open", false, || tripped(Clock::default())),
-    row("breaker, open, tsc", false, || tripped(Clock::tsc())),
+    row("breaker, closed, time and slow, crowded", false, crowded),
+    row("breaker, open", false, || tripped(Clock::default(), once())),
+    row("breaker, open, tsc", false, || {
+        tripped(Clock::tsc(), once())
+    }),
+    row("breaker, open, time and slow", false, || {
+        tripped(Clock::default(), slow().minimum_calls(1))
+    }),
+    row("breaker, half-open, full", false, probed),
     row("breaker, isolated", false, || {
         let layer = CircuitBreakerLayer::new(ratio().build().expect("a policy"));
         layer.handle().set_override(Override::Close);
@@ -184,10 +196,22 @@ fn limited() -> BulkheadLayer {
 fn full() -> Maker {
     let layer = BulkheadLayer::new(bulkhead::Policy::max_concurrent(1).expect("a policy"));
     let permit = layer.handle().admit().expect("a permit");
-    let service = layer.layer(Inner);
+    held(layer.layer(Inner), permit)
+}
+
+/// A service that stays full while somebody measures.
+fn held<S, P>(service: S, permit: P) -> Maker
+where
+    S: Service<u64> + Clone + Send + Sync + 'static,
+    P: Send + Sync + 'static,
+{
+    let permit = Arc::new(permit);
     Box::new(move |thread| {
-        let _held = &permit;
-        ready(service.clone(), thread)
+        let (held, mut runner) = (Arc::clone(&permit), ready(service.clone(), thread));
+        Box::new(move |calls| {
+            let _held = &held;
+            runner(calls);
+        })
     })
 }
 
@@ -229,12 +253,44 @@ fn breaking(policy: circuit_breaker::PolicyBuilder) -> Maker {
 }
 
 /// Open, and for longer than anybody measures.
-fn tripped(clock: Clock) -> Maker {
-    let policy = circuit_breaker::Policy::builder().consecutive(1);
+fn tripped(clock: Clock, policy: circuit_breaker::PolicyBuilder) -> Maker {
     let policy = policy.open_wait(LONG * 1_000).build().expect("a policy");
     let layer = CircuitBreakerLayer::with(policy, Setup::new().with_clock(clock));
-    let permit = layer.handle().admit().expect("a permit");
+    fail(&layer.handle());
+    of(layer.layer(Inner), ready)
+}
+
+fn fail(handle: &circuit_breaker::Handle) {
+    let permit = handle.admit().expect("a permit");
     permit.finish(Outcome::Failure(Failure::Transient));
+}
+
+fn once() -> circuit_breaker::PolicyBuilder {
+    circuit_breaker::Policy::builder().consecutive(1)
+}
+
+/// Half-open, with a probe that does not end.
+fn probed() -> Maker {
+    let policy = once().probes(1).probe_timeout(LONG * 1_000);
+    let policy = policy.open_wait(LONG / 600).build().expect("a policy");
+    let layer = CircuitBreakerLayer::new(policy);
+    let handle = layer.handle();
+    fail(&handle);
+    let probe = std::iter::repeat_with(|| handle.admit()).find_map(Result::ok);
+    held(layer.layer(Inner), probe)
+}
+
+/// Its windows have seen many calls, and failures among them.
+fn crowded() -> Maker {
+    let policy = slow().minimum_calls(20).build().expect("a policy");
+    let layer = CircuitBreakerLayer::new(policy);
+    for call in 0..300_000 {
+        let permit = layer.handle().admit().expect("a permit");
+        permit.finish(match call % 10 {
+            0 => Outcome::Failure(Failure::Transient),
+            _ => Outcome::Success,
+        });
+    }
     of(layer.layer(Inner), ready)
 }
 
@@ -260,8 +316,9 @@ fn hedged() -> HedgeLayer<hedge::Every> {
     )
 }
 
-/// With the default budget: what is counted is a clone of an inner service that
-/// has nothing in it, too.
+/// With the default budget. A clone of the inner service is free, since there is
+/// nothing in it; over a timeout it is not: what that row has above this one and the
+/// timeout's own is the clone.
 fn retried() -> RetryLayer<Idempotent> {
     RetryLayer::new(retry::Policy::default(), Idempotent::new())
 }

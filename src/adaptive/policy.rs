@@ -7,6 +7,21 @@ use crate::policy::{PolicyError, positive};
 use crate::queue::Discipline;
 
 /// What an adaptive limit may become, and by which rule: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// rule = "gradient2"       # or "gradient", "vegas", "aimd"
+/// guarded = true
+/// initial_limit = 20
+/// min_limit = 10
+/// max_limit = 200
+/// window = "1s"
+/// min_samples = 50
+/// queue_length = 20
+/// max_wait = "100ms"
+/// discipline = "overload"
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]

@@ -225,3 +225,74 @@ fn a_rule_is_refused_by_the_name_of_its_field() {
         Ok(Backoff::default())
     );
 }
+
+const MS: u64 = SECOND / 1_000;
+
+/// Seconds: the mean and the greatest of the first delays of many sessions.
+fn first_delays(rule: &Backoff, delays: usize, sessions: usize) -> Vec<(f64, f64)> {
+    let mut seen = vec![(0.0, 0.0_f64); delays];
+    for _ in 0..sessions {
+        let mut session = rule.session();
+        for (sum, most) in &mut seen {
+            let delay = session.next_delay().as_secs_f64();
+            *sum += delay;
+            *most = most.max(delay);
+        }
+    }
+    let mean = |(sum, most): (f64, f64)| (sum / sessions as f64, most);
+    seen.into_iter().map(mean).collect()
+}
+
+/// Brooker's simulator with its base of 100 ms and cap of 20 s.
+#[test]
+fn the_numbers_of_the_aws_architecture_blog() {
+    let rule = |cap, jitter| backoff(100 * MS, cap, Growth::Exponential, jitter);
+    let mut session = rule(20 * SECOND, Jitter::None).session();
+    let delays: Vec<u128> = (0..10).map(|_| session.next_delay().as_millis()).collect();
+    let published = [
+        100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 20_000, 20_000,
+    ];
+    assert_eq!(delays, published);
+    // Attempts whose power of two no longer fits in a word.
+    assert!((10..200).all(|_| session.next_delay() == Duration::from_secs(20)));
+
+    let decorrelated = rule(20 * SECOND, Jitter::Decorrelated);
+    let seen = first_delays(&decorrelated, 5, 20_000);
+    for ((_, most), envelope) in seen.iter().zip([0.3, 0.9, 2.7, 8.1, 20.0]) {
+        assert!(*most <= envelope, "{most} of {envelope}");
+    }
+    assert!(seen[0].1 > 0.29 && seen[1].1 > 0.8 && seen[2].1 > 2.0);
+    let uncapped = first_delays(&rule(u64::MAX / 100, Jitter::Decorrelated), 5, 200_000);
+    for ((mean, _), published) in uncapped.into_iter().zip([0.2, 0.35, 0.575, 0.9125, 1.419]) {
+        assert!((mean / published - 1.0).abs() < 0.03, "{mean}: {published}");
+    }
+}
+
+/// Proposal A6: `min(initial · multiplier^(n−1), max)`, times 0.8 to 1.2.
+#[test]
+fn the_delays_of_grpc() {
+    let fifth = Jitter::Proportional(Ratio::percent(20));
+    let rule = backoff(100 * MS, 10 * SECOND, Growth::Exponential, fifth);
+    for (number, (mean, most)) in first_delays(&rule, 5, 5_000).into_iter().enumerate() {
+        let middle = 0.1 * 2_f64.powf(number as f64);
+        assert!((mean / middle - 1.0).abs() < 0.02, "{mean}: {middle}");
+        assert!(most <= 1.2 * middle && most > 1.15 * middle, "{most}");
+    }
+}
+
+/// `rand · min(scale · 2^(n−1), 20)` with scales of 1 s (2.0) and 50 ms (2.1).
+#[test]
+fn the_delays_of_the_aws_clients() {
+    assert_eq!(
+        Backoff::default(),
+        backoff(50 * MS, 20 * SECOND, Growth::Exponential, Jitter::Full)
+    );
+    for scale in [SECOND, 50 * MS] {
+        let rule = backoff(scale, 20 * SECOND, Growth::Exponential, Jitter::Full);
+        for (number, (mean, most)) in first_delays(&rule, 3, 5_000).into_iter().enumerate() {
+            let whole = scale as f64 / 1e9 * 2_f64.powf(number as f64);
+            assert!((mean / whole - 0.5).abs() < 0.02, "{mean}: {whole}");
+            assert!(most <= whole && most > 0.97 * whole, "{most}: {whole}");
+        }
+    }
+}

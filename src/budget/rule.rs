@@ -18,6 +18,9 @@ use crate::policy::{PolicyError, Ratio};
 /// d = { kind = "aws-2-1" }
 /// e = { kind = "in-flight", share = 0.2, least = 3 }
 /// ```
+///
+/// `max_tokens` and `token_ratio`, as the builders of other policies have it, are
+/// understood too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "file::Any"))]
@@ -312,7 +315,9 @@ mod file {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields, rename_all = "kebab-case")]
     pub(super) struct Grpc {
+        #[serde(alias = "max_tokens")]
         max_tokens: u32,
+        #[serde(alias = "token_ratio")]
         token_ratio: Ratio,
     }
 

@@ -8,6 +8,10 @@ const FAILED: Outcome = Outcome::Failure(Failure::Transient);
 const LATE: Outcome = Outcome::Failure(Failure::Timeout);
 const FULL: Outcome = Outcome::Failure(Failure::Overload { retry_after: None });
 
+fn begin(budget: &Budget) {
+    let _ = budget.begin(0);
+}
+
 fn granted(budget: &Budget, cause: Outcome, asked: usize) -> usize {
     (0..asked).filter_map(|_| budget.withdraw(cause)).count()
 }
@@ -19,7 +23,7 @@ fn a_ratio_is_exact() {
         let budget = Budget::new(policy.burst(1_000_000).build().unwrap());
         let mut all = 0;
         for request in 1..=3 * u64::from(requests) {
-            budget.begin();
+            begin(&budget);
             all += granted(&budget, FAILED, 5) as u64;
             // Never one too many, and none kept back.
             assert_eq!(all, request * u64::from(retries) / u64::from(requests));
@@ -34,7 +38,7 @@ fn fault_026_a_million_requests_are_counted_to_the_last() {
         let policy = Policy::builder().ratio(retries, requests).floor(0);
         let budget = Budget::new(policy.build().unwrap());
         for _ in 0..REQUESTS {
-            budget.begin();
+            begin(&budget);
             while budget.withdraw(FAILED).is_some() {}
         }
         let exact = REQUESTS * u64::from(retries) / u64::from(requests);
@@ -46,10 +50,10 @@ fn fault_026_a_million_requests_are_counted_to_the_last() {
 fn what_is_saved_is_bounded() {
     let policy = Policy::builder().ratio(1, 10).floor(0).burst(5);
     let budget = Budget::new(policy.build().unwrap());
-    (0..1_000).for_each(|_| budget.begin());
+    (0..1_000).for_each(|_| begin(&budget));
     assert_eq!(budget.snapshot().balance, 5);
     assert_eq!(granted(&budget, FAILED, 100), 5);
-    (0..10).for_each(|_| budget.begin());
+    (0..10).for_each(|_| begin(&budget));
     assert_eq!(granted(&budget, FAILED, 100), 1);
     let Snapshot {
         balance,
@@ -81,26 +85,26 @@ fn grpc_throttles_below_half_of_its_tokens() {
     let tenth = Ratio::percent(10);
     let budget = Budget::new(Policy::grpc(10, tenth).unwrap());
     for left in (6..=9).rev() {
-        budget.first_ended(FAILED);
+        budget.first_ended(Paid::Open, FAILED);
         let grant = budget.withdraw(FAILED);
         assert!(grant.is_some(), "{left}");
     }
-    budget.first_ended(FAILED);
+    budget.first_ended(Paid::Open, FAILED);
     assert!(budget.withdraw(FAILED).is_none());
-    budget.first_ended(Outcome::Success);
+    budget.first_ended(Paid::Open, Outcome::Success);
     let grant = budget.withdraw(FAILED).unwrap();
     // The attempt that is granted pays when it fails, and not before.
     grant.ended(FAILED);
     drop(grant);
     assert!(budget.withdraw(FAILED).is_none());
     // It cannot fall below nothing, nor rise above all.
-    (0..100).for_each(|_| budget.first_ended(FAILED));
-    (0..50).for_each(|_| budget.first_ended(Outcome::Success));
+    (0..100).for_each(|_| budget.first_ended(Paid::Open, FAILED));
+    (0..50).for_each(|_| budget.first_ended(Paid::Open, Outcome::Success));
     assert!(budget.withdraw(FAILED).is_none());
-    budget.first_ended(Outcome::Success);
+    budget.first_ended(Paid::Open, Outcome::Success);
     assert!(budget.withdraw(FAILED).is_some());
-    (0..10_000).for_each(|_| budget.first_ended(Outcome::Success));
-    (0..5).for_each(|_| budget.first_ended(FAILED));
+    (0..10_000).for_each(|_| budget.first_ended(Paid::Open, Outcome::Success));
+    (0..5).for_each(|_| budget.first_ended(Paid::Open, FAILED));
     assert!(budget.withdraw(FAILED).is_none());
     for (tokens, ratio) in [(0, tenth), (1_001, tenth), (10, Ratio::ZERO)] {
         assert!(Policy::grpc(tokens, ratio).is_err());
@@ -113,9 +117,9 @@ fn aws_takes_by_the_cause_and_gives_back_by_the_success() {
     assert_eq!(granted(&budget, FAILED, 1_000), 100);
     let budget = Budget::new(Policy::aws());
     assert_eq!(granted(&budget, LATE, 1_000), 50);
-    budget.first_ended(Outcome::Success);
+    budget.first_ended(Paid::Open, Outcome::Success);
     assert!(budget.withdraw(FAILED).is_none());
-    (0..4).for_each(|_| budget.first_ended(Outcome::Success));
+    (0..4).for_each(|_| budget.first_ended(Paid::Open, Outcome::Success));
     let grant = budget.withdraw(FAILED).unwrap();
     grant.ended(Outcome::Success);
     drop(grant);
@@ -134,10 +138,10 @@ fn a_share_of_what_is_under_way() {
     let budget = Budget::new(policy);
     let held: Vec<_> = (0..10).filter_map(|_| budget.withdraw(FAILED)).collect();
     assert_eq!(held.len(), 3);
-    (0..50).for_each(|_| budget.begin());
+    (0..50).for_each(|_| begin(&budget));
     let more: Vec<_> = (0..50).filter_map(|_| budget.withdraw(FAILED)).collect();
     assert_eq!(more.len(), 7);
-    (0..25).for_each(|_| budget.end());
+    (0..25).for_each(|_| budget.end(Paid::Open));
     drop(held);
     assert!(budget.withdraw(FAILED).is_none());
     drop(more);
@@ -182,4 +186,30 @@ fn a_policy_is_refused_by_the_name_of_its_field() {
     assert_eq!(field(builder().burst(u32::MAX)), Some("burst"));
     let extreme = builder().ratio(100_000, 100_000).floor(10_000);
     assert_eq!(field(extreme.burst(1_000_000)), None);
+}
+
+/// `RetryBudget(ttl = 10 s, minRetriesPerSec = 10, percentCanRetry = 0.2)`: a hundred
+/// before any request, and then one for five.
+#[test]
+fn the_numbers_of_finagle() {
+    let time = ManualClock::new();
+    let policy = Policy::builder().ratio(1, 5).floor(10).build().unwrap();
+    let budget = Budget::with(policy, Setup::new().with_clock(time.clock()));
+    assert_eq!(granted(&budget, FAILED, 1_000), 100);
+    (0..25).for_each(|_| begin(&budget));
+    assert_eq!(granted(&budget, FAILED, 1_000), 5);
+    time.advance(Duration::from_secs(1));
+    assert_eq!(granted(&budget, FAILED, 1_000), 10);
+}
+
+/// Every second retry after a timeout: 33 of each take 495 of 500 tokens.
+#[test]
+fn the_quota_of_aws_in_a_mixed_outage() {
+    let budget = Budget::new(Policy::aws());
+    let causes = [FAILED, LATE].into_iter().cycle();
+    let all = causes.map_while(|cause| budget.withdraw(cause)).count();
+    assert_eq!(all, 33 + 33 + 1);
+    // Successes of first attempts bring one token each, and no more than are gone.
+    (0..10_000).for_each(|_| budget.first_ended(Paid::Open, Outcome::Success));
+    assert_eq!(granted(&budget, FAILED, 1_000), 100);
 }

@@ -6,6 +6,15 @@ use crate::policy::{PolicyError, positive};
 use crate::queue::Discipline;
 
 /// What a bulkhead allows: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// max_concurrent = 100
+/// queue_length = 50
+/// max_wait = "1s"
+/// discipline = "fifo"
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]

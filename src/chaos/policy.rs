@@ -8,6 +8,22 @@ use crate::policy::{PolicyError, Ratio, positive};
 
 /// What goes wrong, and how often: valid by construction. The default is that
 /// nothing does.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// seed = 42
+/// late = 0.05
+/// latency = { shape = "uniform", least = "100ms", most = "2s" }
+/// error = 0.01
+/// abort = 0.01
+/// hang = 0.001
+/// cut = 0.01
+/// stall = 0.01
+/// reset = 0.01
+/// after_bytes = 1024
+/// longest_hang = "1h"
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]

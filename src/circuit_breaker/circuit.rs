@@ -188,14 +188,21 @@ impl Circuit {
         if self.finds_overdue(start) {
             return self.admit_otherwise(now);
         }
+        Ok(self.begin_at(word, start))
+    }
+
+    /// One more call through a circuit whose word is plain; a start that was not read
+    /// is the end of time.
+    #[inline]
+    pub(super) fn begin_at(&self, word: Word, start: Tick) -> Token {
         self.count(ADMITTED);
-        Ok(Token::plain(word, start))
+        Token::plain(word, start)
     }
 
     /// Looks for calls that should have ended, if it is time for that; whether they
     /// have changed anything. A `now` that was not read is the end of time.
     #[inline]
-    fn finds_overdue(&self, now: Tick) -> bool {
+    pub(super) fn finds_overdue(&self, now: Tick) -> bool {
         let due = now.as_nanos() >= self.sweep_at.load(Ordering::Relaxed);
         due && now != Tick::MAX && {
             self.sweep(now);
@@ -225,7 +232,7 @@ impl Circuit {
         let asked = if word.is_share() {
             self.draw(word, now)
         } else if let Some(wait) = self.wait(now) {
-            Err(Some(wait))
+            Err(Some(Duration::from_nanos(wait)))
         } else if word.is_plain() {
             Ok(Token::plain(word, word.start(Some(now))))
         } else {
@@ -296,32 +303,34 @@ impl Circuit {
 
     #[cold]
     pub(super) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Rejection {
+        self.refuse(kind, wait.map(nanos))
+    }
+
+    #[inline]
+    pub(super) fn refuse(&self, kind: RejectionKind, wait: Option<u64>) -> Rejection {
         self.count(REJECTED);
         let core = &self.common.core;
-        let rejection = Rejection::before(kind, core.id());
-        core.reject(match wait {
-            Some(wait) => rejection.with_wait(nanos(wait)),
-            None => rejection,
-        })
+        let mut rejection = Rejection::before(kind, core.id());
+        if let Some(wait) = wait {
+            rejection = rejection.with_wait(wait);
+        }
+        if core.is_heard() {
+            core.reject(rejection);
+        }
+        rejection
     }
 
-    /// The refusal of a circuit that is shut at `now`.
+    /// How many nanoseconds a call that comes at `now` is told to wait, if it is
+    /// refused.
     #[inline]
-    pub(super) fn refusal(&self, now: Tick) -> Option<Rejection> {
-        let wait = self.wait(now)?;
-        Some(self.reject(RejectionKind::Open, Some(wait)))
-    }
-
-    /// How long a call that comes at `now` is told to wait, if it is refused.
-    #[inline]
-    fn wait(&self, now: Tick) -> Option<Duration> {
+    pub(super) fn wait(&self, now: Tick) -> Option<u64> {
         let left = || {
-            let until = Tick::from_nanos(self.refuses_until.load(Ordering::Acquire));
-            (now < until).then(|| until.saturating_since(now))
+            let until = self.refuses_until.load(Ordering::Acquire);
+            until.checked_sub(now.as_nanos()).filter(|left| *left > 0)
         };
         let mut wait = left()?;
-        let longest = Duration::from_nanos(self.longest_wait.load(Ordering::Relaxed));
-        if wait > longest && nanos(wait) > self.longest_refusal.load(Ordering::Relaxed) {
+        let longest = self.longest_wait.load(Ordering::Relaxed);
+        if wait > longest && wait > self.longest_refusal.load(Ordering::Relaxed) {
             self.look_at_clock();
             wait = left()?;
         }
@@ -340,8 +349,8 @@ impl Circuit {
 
     /// Every request is refused at `now`. If not, it does not seem so any more.
     pub(super) fn is_shut(&self, now: impl FnOnce() -> Tick) -> bool {
-        if !self.seems_shut() {
-            return false;
+        if !self.seems_shut() || self.common.mode() == Mode::ForcedOpen {
+            return self.seems_shut();
         }
         let now = now();
         let until = self.refuses_until.load(Ordering::Acquire);

@@ -237,7 +237,8 @@ impl Circuit {
         }
         let end = self.quiet_until.load(Ordering::Acquire);
         let slot = self.longest_wait.load(Ordering::Relaxed) / SLOTS as u64;
-        if start.as_nanos() >= end.saturating_sub(slot) && now.as_nanos() < end {
+        let present = end.saturating_sub(slot)..end;
+        if present.contains(&start.as_nanos()) && now.as_nanos() < end {
             self.counters.add(FORGIVEN, 1);
             return;
         }

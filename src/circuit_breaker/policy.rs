@@ -8,6 +8,32 @@ use crate::clock::nanos;
 use crate::policy::{PolicyError, Ratio};
 
 /// When a circuit opens, and how it closes again: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// kind = "states"          # or "client-throttle", "ewma", { admission-control = { aggression = 2 } }
+/// failure_ratio = 0.5
+/// minimum_calls = 20
+/// slow_ratio = 0.8
+/// slow_minimum_calls = 20
+/// slow_threshold = "2s"
+/// consecutive = 5
+/// recent = { failures = 3, of = 10 }
+/// time_window = "10s"      # or, in its place: count_window = 100
+/// dropped = "by-age"       # or "neutral", "failure"
+/// open_wait = "5s"
+/// max_open_wait = "1m"
+/// jitter = 0.1
+/// max_retry_after = "1m"
+/// probes = 3
+/// close_after = { successes = 3 }  # or { ratio = 3 }
+/// probe_timeout = "10s"
+/// ramp = "30s"
+/// accept_share = 0.5
+/// max_refused = 0.9
+/// max_keys = 1000
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "super::PolicyBuilder"))]

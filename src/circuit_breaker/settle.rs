@@ -1,7 +1,5 @@
 //! How the end of a call reaches its circuit.
 
-use std::time::Duration;
-
 use super::circuit::{
     CANCELLED, Circuit, FAILED, LATE, LOST, NEUTRAL, OUTSIDE, SUCCESS, SUCCESS_APART, Token,
 };
@@ -33,7 +31,12 @@ impl Settle for Circuit {
 impl Circuit {
     #[inline(never)]
     fn settle_usually(&self, word: Word, token: &Token, outcome: Outcome) {
-        let overdue = self.leave_place(token);
+        let entered = token.place.is_some();
+        let overdue = if entered {
+            self.leave_place(token)
+        } else {
+            None
+        };
         let usual = matches!(outcome, Outcome::Success)
             && token.ticket.probe == 0
             && word.is_closed()
@@ -50,7 +53,7 @@ impl Circuit {
 
     /// Takes the call out of those under way; or tells its slice, if a sweep had
     /// done that before.
-    #[inline]
+    #[inline(never)]
     fn leave_place(&self, token: &Token) -> Option<u32> {
         let place = token.entered()?;
         let left = self.pending.get()?.leave(place);
@@ -67,23 +70,15 @@ impl Circuit {
             true => self.now(),
             false => Tick::ZERO,
         };
-        self.slow_by(word, token, now).is_none()
+        !(word.is_timed() && self.is_old(token, now))
             && now.as_nanos() < self.quiet_until.load(Ordering::Acquire)
     }
 
-    /// How long the call took until now, if that was too long and matters.
+    /// Whether the call has lasted for too long until `now`, as far as one knows.
     #[inline]
-    fn slow_by(&self, word: Word, token: &Token, now: Tick) -> Option<Duration> {
-        self.age(token, now).filter(|_| word.is_timed())
-    }
-
-    /// How long the call took until now, if that was too long.
-    #[inline]
-    fn age(&self, token: &Token, now: Tick) -> Option<Duration> {
-        let threshold = self.slow_threshold.load(Ordering::Relaxed);
-        let took = now.saturating_since(token.start);
-        let started = token.start != Tick::MAX;
-        (started && took >= Duration::from_nanos(threshold)).then_some(took)
+    fn is_old(&self, token: &Token, now: Tick) -> bool {
+        let took = now.as_nanos().saturating_sub(token.start.as_nanos());
+        token.start != Tick::MAX && took >= self.slow_threshold.load(Ordering::Relaxed)
     }
 
     #[cold]
@@ -106,7 +101,8 @@ impl Circuit {
         let slow = match outcome {
             // It has not begun.
             Outcome::Cancelled if token.place.is_none() => None,
-            _ => self.slow_by(word, token, now),
+            _ => (word.is_timed() && self.is_old(token, now))
+                .then(|| now.saturating_since(token.start)),
         };
         let is_neutral = matches!(kind, EndKind::Neutral);
         let current = word.generation() == token.ticket.generation;
@@ -158,7 +154,7 @@ impl Circuit {
 
     /// What counts for a call that its caller dropped.
     fn dropped(&self, word: Word, token: &Token, now: Tick) -> EndKind {
-        let old = || token.place.is_some() && self.age(token, now).is_some();
+        let old = || token.place.is_some() && self.is_old(token, now);
         match word.drop_fails() || (word.judges_by_age() && old()) {
             true => EndKind::Failure { retry_after: None },
             false => EndKind::Neutral,

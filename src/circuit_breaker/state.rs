@@ -116,31 +116,23 @@ impl State {
     /// The time for the layers below, if this one needs it.
     #[inline]
     pub(super) fn stamp(&self) -> Option<Stamp> {
-        let word = self.one.word();
-        let passes = word.is_plain() && !word.is_timed() && !self.core.is_overruled();
-        (self.keys.is_some() || !passes).then(|| self.core.clock().stamp())
+        let wanted = self.keys.is_some() || self.core.is_overruled();
+        (wanted || self.one.word().wants_time()).then(|| self.core.clock().stamp())
     }
 
-    /// The refusal of the only circuit while it is shut, in as few steps as it takes.
+    /// Requests may be refused.
     #[inline]
-    pub(super) fn refusal(&self, stamp: Option<&Stamp>) -> Option<Rejection> {
-        let shut = !self.one.word().is_closed() && !self.core.is_overruled();
-        let now = stamp.filter(|_| shut && self.keys.is_none())?.now();
-        self.one.refusal(now)
+    pub(super) fn may_refuse(&self) -> bool {
+        !self.one.word().is_closed() || self.core.is_overruled()
     }
 
-    /// Nobody needs to ask the service: every request is refused now, whatever its
-    /// key; or some may be, and the service is `ready`, which is seen without a clock.
+    /// Every request is refused now, whatever its key. No clock is read if the wait
+    /// `lasts`.
     #[inline]
-    pub(super) fn is_shut(&self, ready: impl FnOnce() -> bool) -> bool {
-        let open = !self.one.word().is_closed() || self.core.is_overruled();
-        open && (ready() || self.refuses_all())
-    }
-
-    #[cold]
-    fn refuses_all(&self) -> bool {
+    pub(super) fn refuses_all(&self, lasts: impl FnOnce(Word) -> bool) -> bool {
         match &self.keys {
             Some(_) => self.mode() == Mode::ForcedOpen,
+            None if lasts(self.one.word()) => self.one.seems_shut(),
             None => self.one.is_shut(|| self.core.clock().now()),
         }
     }

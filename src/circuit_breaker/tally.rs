@@ -64,6 +64,10 @@ impl Tally {
 
     pub(super) fn advance(&mut self, now: Tick) {
         if let Some(time) = &mut self.time {
+            if time.is_far_ahead(now) {
+                // Forgotten: the same time may come again, but not its calls.
+                self.overdue.iter_mut().for_each(|entry| entry.at = None);
+            }
             time.advance(now);
         }
     }

@@ -71,6 +71,12 @@ impl Word {
         self.0 & (STATE | RAMP | SHARE) == 0
     }
 
+    /// A call needs to know the time when it comes.
+    #[inline]
+    pub(super) fn wants_time(self) -> bool {
+        self.0 & (STATE | RAMP | SHARE | TIMED) != 0
+    }
+
     #[inline]
     pub(super) fn is_closed(self) -> bool {
         self.0 & STATE == 0

@@ -106,6 +106,18 @@ pub enum Hedged {
         /// Its number.
         attempt: u32,
     },
+    /// It ended otherwise.
+    Failed {
+        /// Its number.
+        attempt: u32,
+        /// How it ended.
+        cause: Cause,
+    },
+    /// It was dropped: another one had the answer, or it could not begin in time.
+    CalledOff {
+        /// Its number.
+        attempt: u32,
+    },
     /// It was due, and the budget had none.
     NoBudget,
 }
@@ -117,6 +129,8 @@ impl Hedged {
         match self {
             Self::Started { .. } => "started",
             Self::Won { .. } => "won",
+            Self::Failed { .. } => "failed",
+            Self::CalledOff { .. } => "called_off",
             Self::NoBudget => "no_budget",
         }
     }

@@ -17,6 +17,16 @@ pub enum Rule {
 }
 
 /// What a fallback answers: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// refused = "answer"       # or "pass", here and below
+/// timeout = "answer"
+/// overload = "answer"
+/// transient = "answer"
+/// permanent = "pass"
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
 use super::state::{State, leaves_it};
-use crate::attempt::Attempt;
+use crate::attempt::{self, Attempt};
 use crate::budget::Grant;
-use crate::classify::{Classify, Failure, Outcome};
+use crate::classify::{Cause, Classify, Failure, Outcome};
 use crate::clock::{Sleep, Tick};
 use crate::deadline::Deadline;
 use crate::error::AsRejection;
@@ -55,6 +55,7 @@ pub(super) struct Attempted<S: Service<Req>, Req> {
     pub(super) call: Pin<Box<Oneshot<S, Req>>>,
     pub(super) attempt: Attempt,
     pub(super) grant: Grant,
+    pub(super) span: tracing::Span,
 }
 
 impl<S, Req, R, C> Call<S, Req, R, C>
@@ -126,7 +127,12 @@ where
         let mut at = 0;
         while let Some(hedge) = self.hedges.get_mut(at) {
             let (call, attempt) = (hedge.call.as_mut(), &mut hedge.attempt);
-            let poll = through(&mut self.guard, || attempt.scope(|| call.poll(cx)));
+            let poll = hedge
+                .span
+                .in_scope(|| through(&mut self.guard, || attempt.scope(|| call.poll(cx))));
+            if hedge.call.is_called() {
+                hedge.grant.begin();
+            }
             let Poll::Ready(result) = poll else {
                 at += 1;
                 continue;
@@ -138,11 +144,12 @@ where
             let (outcome, others) = self.judge(&result, attempt);
             let hedge = self.hedges.swap_remove(at);
             hedge.grant.ended(outcome);
-            call_off(&self.guard, || drop(hedge));
+            contain(&self.guard, || drop(hedge));
+            if let Some(state) = self.guard.state() {
+                let error = result.as_ref().err();
+                state.hedge_ended(attempt.number(), Cause::new(outcome, error));
+            }
             if !others {
-                if let (Some(state), Outcome::Success) = (self.guard.state(), outcome) {
-                    state.won(attempt.number());
-                }
                 return Poll::Ready((outcome, result));
             }
         }
@@ -169,7 +176,7 @@ where
     pub(super) fn drop_waiting(&mut self) {
         let waits = |hedge: &mut Attempted<_, _>| !hedge.call.is_called();
         for hedge in self.hedges.extract_if(.., waits) {
-            call_off(&self.guard, || drop(hedge));
+            hedge.call_off(&self.guard);
         }
     }
 
@@ -268,7 +275,7 @@ where
         if !core.contain("replay", possible)? {
             return None;
         }
-        let grant = state.withdraw()?;
+        let grant = state.withdraw()?.waiting();
         let again = || more.replay.again(&mut more.kept, Earlier::Running);
         Some((core.contain("replay", again)??, grant))
     }
@@ -279,6 +286,7 @@ where
         self.timer = Some(Sleep::never());
         let prepared = self.prepare();
         let begun = *self.guard.token_mut();
+        let delay = begun.delay();
         let (Some((request, grant)), Some(more), Some(state)) =
             (prepared, &self.more, self.guard.state())
         else {
@@ -294,8 +302,9 @@ where
             call: Box::pin(Oneshot::new(more.service.clone(), request)),
             attempt,
             grant,
+            span: attempt::span(state.core.name(), attempt, delay, "late"),
         });
-        state.started(attempt.number(), begun.delay() * made);
+        state.started(attempt.number(), delay * made);
         if made >= state.hedges() {
             self.more = None;
         } else {
@@ -312,9 +321,18 @@ pub(super) fn later(one: Attempt, other: Attempt) -> Attempt {
     }
 }
 
-/// Drops an attempt that nobody waits for: should it panic, the answer is not lost
-/// for that.
-pub(super) fn call_off(guard: &Guard<State>, drop: impl FnOnce()) {
+impl<S: Service<Req>, Req> Attempted<S, Req> {
+    pub(super) fn call_off(self, guard: &Guard<State>) {
+        let attempt = self.attempt.number();
+        contain(guard, || drop(self));
+        if let Some(state) = guard.state() {
+            state.called_off(attempt);
+        }
+    }
+}
+
+/// Drops what nobody waits for: should it panic, the answer is not lost for that.
+pub(super) fn contain(guard: &Guard<State>, drop: impl FnOnce()) {
     match guard.state() {
         Some(state) => _ = state.core.contain("attempt called off", drop),
         None => drop(),

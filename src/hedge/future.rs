@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::call::{Call, More, call_off};
+use super::call::{Call, More, contain};
 use super::state::State;
 use crate::attempt::{self, Attempt};
 use crate::classify::{Classify, Outcome};
@@ -91,9 +91,9 @@ where
     if let Some(call) = slot {
         // Else the first is all that there was, and has dropped itself.
         if call.made > 0 {
-            call_off(&call.guard, || first.close());
+            contain(&call.guard, || first.close());
             while let Some(hedge) = call.hedges.pop() {
-                call_off(&call.guard, || drop(hedge));
+                hedge.call_off(&call.guard);
             }
         }
         // It was for this tier to hear, and for the next one if this one fails.

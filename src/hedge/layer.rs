@@ -49,7 +49,8 @@ impl<M> HedgeLayer<M> {
 
 impl<M, R, C> HedgeLayer<M, R, C> {
     /// Makes other attempts by this [`Replay`](crate::replay::Replay) instead of a
-    /// clone of the request: `Buffered` for HTTP with streaming bodies.
+    /// clone of the request: `Buffered` for HTTP with streaming bodies, `Reread` for
+    /// the same inside a retry that keeps them already.
     #[must_use]
     pub fn replay<R2>(self, replay: R2) -> HedgeLayer<M, R2, C> {
         HedgeLayer {

@@ -4,6 +4,10 @@ use std::fmt;
 
 /// Says which requests may be made twice. If it panics, that is counted, and the
 /// request is not hedged.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot tell whether `{Req}` may be made twice",
+    note = "`hedge::idempotent()` is for `http::Request`; else `hedge::every()`, or `hedge::when(|request| ..)`"
+)]
 pub trait MayHedge<Req> {
     /// Whether another attempt at this request does no harm, even if both are
     /// done to their end.

@@ -66,6 +66,10 @@
 //! - after an attempt of the call was answered with *overload* or marked
 //!   ([`attempt::mark`](crate::attempt::mark)).
 //!
+//! Of a body that streams nobody knows how long it will be: an attempt may begin, and
+//! the body turn out longer than what is kept of it. Then the first attempt reads on
+//! unharmed, the others fail (`ReplayError::TooLong`), and no more begin.
+//!
 //! # Which answer
 //! The first **success**, and then the others are called off, by being dropped,
 //! before the caller gets it. A failure of the first waits for what the others come
@@ -73,7 +77,9 @@
 //! those that were called, not for those whose service is not ready yet, until the
 //! deadline in force; and if it is a response, for no longer than it took: its body
 //! may hold the very place that the others wait for, in a queue inside. If none succeeds, the caller
-//! gets what the *first* attempt came to, as without this layer. A call whose
+//! gets what the *first* attempt came to, as without this layer. Where there is no
+//! deadline and an attempt that was called hangs, an error of the first waits as long
+//! as that: bound the call, or each attempt, by a timeout. A call whose
 //! first attempt fails before there is another is not repeated: that is what
 //! retry is for.
 //!
@@ -114,8 +120,10 @@
 //! allocates its future.
 //!
 //! # Events
-//! `Hedged` (started, won, no budget), `Finished` with the outcome of the call,
-//! `Rejected`, `Updated`, `CallbackPanicked`.
+//! `Hedged` (started, won, failed, called off, no budget) with the attempt's number,
+//! `Finished` with the outcome of the call, `Rejected`, `Updated`, `CallbackPanicked`.
+//! Attempts after the first run in a `tracing` span `attempt` of level `debug` with the
+//! layer's name, the number, the delay and the reason, which is `late`.
 
 mod call;
 mod future;

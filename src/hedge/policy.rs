@@ -24,6 +24,17 @@ pub enum Delay {
 }
 
 /// When a call is hedged: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// delay = { percentile = 0.95 }  # or { fixed = "80ms" }
+/// least = "1ms"
+/// hedges = 1
+/// window = "10s"
+/// minimum_calls = 50
+/// failure_ratio = 0.1
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::{Delay, Policy};
-use crate::attempt;
-use crate::budget::{Budget, Grant};
-use crate::classify::{Failure, Outcome};
+use crate::budget::{Budget, Grant, Paid};
+use crate::classify::{Cause, Failure, Outcome};
 use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::{Event, Hedged};
@@ -15,7 +14,7 @@ use crate::kernel::counter::Counters;
 use crate::kernel::guard::Settle;
 use crate::kernel::recent::Recent;
 use crate::kernel::shared::{Shared, pooled};
-use crate::kernel::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::kernel::sync::{AtomicU32, AtomicU64, Mutex, Ordering, ids};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -60,8 +59,7 @@ pub(super) struct Begun {
     measured: bool,
     /// The first attempt has ended.
     over: bool,
-    /// Into the budget, here and not further outside.
-    pays: bool,
+    paid: Paid,
 }
 
 impl Begun {
@@ -120,17 +118,15 @@ impl State {
                 Override::Close => return Err(self.refuse(RejectionKind::Closed)),
             }
         }
-        self.counters.add(ADMITTED, 1);
-        let pays = !attempt::has_paid_into(self.budget.id());
-        if pays {
-            self.budget.begin();
-        }
+        let thread = ids::thread_index() as usize;
+        self.counters.add_from(thread, ADMITTED, 1);
+        let paid = self.budget.begin(thread);
         Ok(Begun {
             delay,
             since: Tick::MAX,
             measured,
             over: false,
-            pays,
+            paid,
         })
     }
 
@@ -198,9 +194,7 @@ impl State {
     /// The first attempt ended so.
     #[inline]
     pub(super) fn first_ended(&self, begun: &mut Begun, outcome: Outcome) {
-        if begun.pays {
-            self.budget.first_ended(outcome);
-        }
+        self.budget.first_ended(begun.paid, outcome);
         begun.over = true;
         if begun.measured {
             let good = matches!(outcome, Outcome::Success);
@@ -242,9 +236,18 @@ impl State {
             .tell(Event::Hedged(Hedged::Started { attempt, after }));
     }
 
-    pub(super) fn won(&self, attempt: u32) {
-        self.counters.add(WON, 1);
-        self.core.tell(Event::Hedged(Hedged::Won { attempt }));
+    pub(super) fn hedge_ended(&self, attempt: u32, cause: Cause) {
+        self.core.tell(Event::Hedged(match cause.outcome() {
+            Outcome::Success => {
+                self.counters.add(WON, 1);
+                Hedged::Won { attempt }
+            }
+            _ => Hedged::Failed { attempt, cause },
+        }));
+    }
+
+    pub(super) fn called_off(&self, attempt: u32) {
+        self.core.tell(Event::Hedged(Hedged::CalledOff { attempt }));
     }
 
     pub(super) fn hedges(&self) -> u32 {
@@ -295,9 +298,7 @@ impl Settle for State {
             // Called off, by the caller or by a hedge that was faster.
             self.took(begun.since, begun.delay, false);
         }
-        if begun.pays {
-            self.budget.end();
-        }
+        self.budget.end(begun.paid);
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,

@@ -19,7 +19,7 @@ mod unlift;
 pub use self::answer::response_to;
 pub use self::body::TrackedBody;
 pub use self::repeat::{is_idempotent, may_repeat};
-pub use self::replay::{Buffered, KeptRequest, ReplayBody, ReplayError, Replayer};
+pub use self::replay::{Buffered, KeptRequest, ReplayBody, ReplayError, Replayer, Reread};
 pub use self::respond::{
     NoBody, ProblemBody, RejectBody, Respond, RespondFuture, Responding, respond, respond_or,
 };

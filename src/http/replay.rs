@@ -1,5 +1,6 @@
 //! A request body that can be read more than once.
 
+mod error;
 #[cfg(all(test, keep_loom))]
 mod loom_replay;
 mod request;
@@ -7,7 +8,6 @@ mod source;
 #[cfg(all(test, not(keep_loom)))]
 mod tests;
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,44 +16,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-pub use self::request::{Buffered, KeptRequest};
+pub use self::error::ReplayError;
+use self::request::fits;
+pub use self::request::{Buffered, KeptRequest, Reread};
 use self::source::{Copied, Drawn, Readers, Shared, Source, State};
 use crate::kernel::sync::{Mutex, MutexGuard};
 use crate::replay::Earlier;
-
-/// Why a body could not be read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReplayError<E> {
-    /// The body itself failed.
-    Inner(E),
-    /// It failed for another reader before.
-    Broken,
-    /// It is longer than what is kept, and an older reader has gone on with it.
-    TooLong,
-    /// Another attempt has taken this one's place.
-    Replaced,
-}
-
-impl<E: fmt::Display> fmt::Display for ReplayError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inner(error) => error.fmt(f),
-            Self::Broken => f.write_str("request body: it failed in an earlier attempt"),
-            Self::TooLong => f.write_str("request body: too long for another attempt"),
-            Self::Replaced => f.write_str("request body: another attempt took over"),
-        }
-    }
-}
-
-impl<E: StdError + 'static> StdError for ReplayError<E> {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Inner(error) => error.source(),
-            Self::Broken | Self::TooLong | Self::Replaced => None,
-        }
-    }
-}
 
 /// One reading of a body; [`Replayer`] gives out more of them.
 ///
@@ -116,17 +84,46 @@ impl<B: Body + Unpin> ReplayBody<B> {
     /// most `cap` bytes were copied. A body that says that it is longer is not
     /// copied at all.
     pub fn new(body: B, cap: usize) -> (Self, Replayer<B>) {
-        let long = usize::try_from(body.size_hint().lower()).is_ok_and(|least| least > cap);
+        let long = !fits(&body, cap);
         let mut readers = Readers::default();
         let id = readers.enter();
         let shared = Arc::new(Shared {
             source: Mutex::new(Source::new(body, cap, long.then_some(id))),
             readers: Mutex::new(readers),
         });
-        let replayer = Replayer {
-            shared: Arc::clone(&shared),
-        };
+        let replayer = Replayer::of(&shared);
         (Self::reading(shared, id), replayer)
+    }
+
+    /// The same reading, and what gives out more of them: from the copy that is
+    /// kept already, or from one of at most `cap` bytes from now on.
+    fn kept(self, cap: usize) -> (Self, Option<Replayer<B>>) {
+        match self.kind {
+            Kind::Plain(body) => {
+                let (body, replayer) = Self::new(body, cap);
+                (body, Some(replayer))
+            }
+            Kind::Ended => (self, None),
+            Kind::Shared(ref reader) => {
+                let replayer = Replayer::of(&reader.shared);
+                (self, Some(replayer))
+            }
+        }
+    }
+
+    /// Whether there may be others.
+    fn is_kept(&self) -> bool {
+        matches!(self.kind, Kind::Shared(_))
+    }
+
+    /// Whether others would read what is still to be read here.
+    fn is_fresh(&self) -> bool {
+        let Kind::Shared(reader) = &self.kind else {
+            return true;
+        };
+        let source = reader.shared.source.lock();
+        let from_start = reader.position == 0 && reader.refused(&source).is_none();
+        from_start && source.is_replayable()
     }
 
     fn reading(shared: Arc<Shared<B>>, id: u64) -> Self {
@@ -141,6 +138,13 @@ impl<B: Body + Unpin> ReplayBody<B> {
 }
 
 impl<B: Body + Unpin> Replayer<B> {
+    fn of(shared: &Arc<Shared<B>>) -> Self {
+        shared.readers.lock().replayers += 1;
+        Self {
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// Another reading, from the start; nothing if the body was too long, or has
     /// failed.
     #[must_use]
@@ -170,6 +174,16 @@ impl<B: Body + Unpin> Replayer<B> {
 
 type Read<E> = Poll<Option<Result<Frame<Bytes>, ReplayError<E>>>>;
 
+impl<B: Body> Reader<B> {
+    fn refused(&self, source: &Source<B>) -> Option<ReplayError<B::Error>> {
+        if self.id < source.floor {
+            return Some(ReplayError::Replaced);
+        }
+        let lost = source.sole.is_some_and(|sole| sole != self.id);
+        lost.then_some(ReplayError::TooLong)
+    }
+}
+
 impl<B> Reader<B>
 where
     B: Body + Send + Unpin + 'static,
@@ -177,19 +191,16 @@ where
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Read<B::Error> {
         let shared = Arc::clone(&self.shared);
         // Foreign code, dropped when no lock is held: so before the guards.
-        let (mut other, mut body) = (None, None);
+        let (mut other, mut body, mut read) = (None, None, Vec::new());
         let mut source = loop {
             let mut source = shared.source.lock();
             if let Some(refused) = self.refused(&source) {
                 return Poll::Ready(Some(Err(refused)));
             }
-            if source.sole.is_none() && !source.kept {
-                let alone = shared.readers.lock().is_alone(self.id, source.floor);
-                if alone {
-                    source.leave_to(self.id, self.position);
-                }
+            if source.sole.is_none() && shared.readers.lock().is_last(self.id, source.floor) {
+                read = source.leave_to(self.id, self.position);
             }
-            if let Some(frame) = self.copied(&mut source) {
+            if let Some(frame) = self.copied(&mut source, &mut read) {
                 return Poll::Ready(Some(Ok(frame)));
             }
             match source.state {
@@ -212,29 +223,21 @@ where
         if poll.is_pending() {
             return Poll::Pending;
         }
-        let read = self.drawn(&mut source, poll, &mut body);
+        let frame = self.drawn(&mut source, poll, &mut body, &mut read);
         if let Some(reader) = shared.readers.lock().find(self.id) {
             reader.waits = false;
         }
         drop(source);
-        drop(body);
+        drop((body, read));
         shared.wake_all();
-        read
-    }
-
-    fn refused(&self, source: &Source<B>) -> Option<ReplayError<B::Error>> {
-        if self.id < source.floor {
-            return Some(ReplayError::Replaced);
-        }
-        let lost = source.sole.is_some_and(|sole| sole != self.id);
-        lost.then_some(ReplayError::TooLong)
+        frame
     }
 
     /// The next frame of the copy.
-    fn copied(&mut self, source: &mut Source<B>) -> Option<Frame<Bytes>> {
+    fn copied(&mut self, source: &mut Source<B>, read: &mut Vec<Copied>) -> Option<Frame<Bytes>> {
         let frame = match source.sole {
             Some(_) => {
-                source.leave_to(self.id, self.position);
+                read.extend(source.leave_to(self.id, self.position));
                 let frame = source.frames.pop_front()?;
                 source.start += 1;
                 frame
@@ -249,12 +252,13 @@ where
     }
 
     /// What the source has given, for this reader and for the copy. Of a body that
-    /// has ended, `gone` is left.
+    /// has ended, `gone` is left, and of a copy that was given up, `read`.
     fn drawn(
         &mut self,
         source: &mut MutexGuard<'_, Source<B>>,
         poll: Drawn<B>,
         gone: &mut Option<B>,
+        read: &mut Vec<Copied>,
     ) -> Read<B::Error> {
         let frame = match poll {
             Poll::Pending => return Poll::Pending,
@@ -286,7 +290,7 @@ where
         }
         let oldest = self.shared.readers.lock().oldest(source.floor);
         if oldest.is_none_or(|oldest| oldest == self.id) {
-            source.leave_to(self.id, self.position);
+            read.extend(source.leave_to(self.id, self.position));
             return Poll::Ready(Some(Ok(frame.into_frame())));
         }
         // It is older than this one and behind it: the frame is for that.
@@ -356,7 +360,7 @@ impl<B: Body> Drop for Reader<B> {
 
 impl<B: Body> Drop for Replayer<B> {
     fn drop(&mut self) {
-        self.shared.source.lock().kept = false;
+        self.shared.readers.lock().replayers -= 1;
     }
 }
 

@@ -70,8 +70,13 @@ const DEAD: u64 = u64::MAX;
 /// The word of a bucket that is being carried over to another quota.
 const BUSY: u64 = u64::MAX - 1;
 
+/// The word of a bucket that nobody has drawn from: its form is that of no quota, and the first
+/// draw writes the other one, which lies beside the word.
+const FRESH: u64 = 1;
+
 /// One bucket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[repr(C)]
 pub struct Gcra {
     word: AtomicU64,
     /// Written while the word is `BUSY`.
@@ -80,6 +85,7 @@ pub struct Gcra {
 
 /// The numbers of the quota that a word was written under.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Form {
     scale: AtomicU64,
     /// 0 in a bucket that was never drawn from.
@@ -121,19 +127,41 @@ impl Word {
     }
 }
 
+impl Default for Gcra {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Gcra {
     /// A full bucket.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            word: AtomicU64::new(FRESH),
+            forms: Default::default(),
+        }
     }
 
     /// Asks for `cost` at `now` and without patience: [`admit`](Self::admit) in the
     /// fewest steps, which leaves to it whatever is out of the ordinary.
     #[inline]
     pub fn ask(&self, quota: &Quota, now: Tick, cost: u32) -> Answer {
+        self.ask_if(quota, now, cost, || true)
+    }
+
+    /// As [`ask`](Self::ask), of a bucket that may be another one's by now: `is_current` says so
+    /// once the bucket has been read.
+    #[inline]
+    pub fn ask_if(
+        &self,
+        quota: &Quota,
+        now: Tick,
+        cost: u32,
+        is_current: impl FnOnce() -> bool,
+    ) -> Answer {
         let word = Word(self.word.load(Ordering::Acquire));
-        if !self.form(word).is_of(quota) {
+        if !self.form(word).is_of(quota) || !is_current() {
             return Answer::Unsure;
         }
         let Some(cost) = quota.units_of(cost) else {
@@ -161,12 +189,26 @@ impl Gcra {
     /// the first one after the clock went back.
     #[inline]
     pub fn admit(&self, quota: &Quota, now: Tick, cost: u32, patience: Duration) -> Decision {
+        self.admit_if(quota, now, cost, patience, || true)
+    }
+
+    /// As [`admit`](Self::admit), of a bucket that may be another one's by now: it is then a
+    /// dead one.
+    #[inline]
+    pub fn admit_if(
+        &self,
+        quota: &Quota,
+        now: Tick,
+        cost: u32,
+        patience: Duration,
+        is_current: impl Fn() -> bool,
+    ) -> Decision {
         let Some(cost) = quota.units_of(cost.max(1)) else {
             return Decision::Never;
         };
         let units = quota.units(now);
         loop {
-            let Some(word) = self.load(quota, now) else {
+            let Some(word) = self.load(quota, now, &is_current) else {
                 return Decision::Dead;
             };
             let tat = word.tat();
@@ -216,7 +258,7 @@ impl Gcra {
             return publish();
         }
         let word = loop {
-            match self.load(old, now) {
+            match self.load(old, now, || true) {
                 None => return publish(),
                 Some(word) if self.swap(word, BUSY) => break word,
                 Some(_) => {}
@@ -235,26 +277,38 @@ impl Gcra {
     /// How full the bucket is at `now`; `None` if it was retired.
     #[must_use]
     pub fn level(&self, quota: &Quota, now: Tick) -> Option<Level> {
-        self.load(quota, now).map(|word| Level(word.tat()))
+        self.load(quota, now, || true).map(|word| Level(word.tat()))
     }
 
     /// Gives a reservation back, if nobody has reserved behind it and the quota is
     /// still the same. Otherwise its place stays empty: those behind it were told
     /// their times already.
     pub fn cancel(&self, reservation: Reservation) {
+        self.cancel_if(reservation, || true);
+    }
+
+    /// As [`cancel`](Self::cancel), in a bucket that may be another one's by now.
+    pub fn cancel_if(&self, reservation: Reservation, is_current: impl FnOnce() -> bool) {
         let after = Word(reservation.after);
         // Under another quota the same number is another time.
-        if self.form(after).is_of(&reservation.quota) {
+        if self.form(after).is_of(&reservation.quota) && is_current() {
             self.swap(after, reservation.before);
         }
     }
 
-    /// Retires the bucket if it is full at `now`, that is, like a new one.
+    /// Retires the bucket if it was full before `now`, that is, like a new one. A new one in
+    /// its place then has a later word: nobody takes one for the other.
     pub fn try_retire(&self, quota: &Quota, now: Tick) -> bool {
-        match self.load(quota, now) {
+        match self.load(quota, now, || true) {
             None => true,
-            Some(word) => word.tat() <= quota.units(now) && self.swap(word, DEAD),
+            Some(word) => word.tat() < quota.units(now) && self.swap(word, DEAD),
         }
+    }
+
+    /// Makes a dead bucket a full one.
+    pub fn renew(&self) {
+        self.form(Word(FRESH)).cell.store(0, Ordering::Relaxed);
+        self.word.store(FRESH, Ordering::Release);
     }
 
     #[inline]
@@ -269,19 +323,19 @@ impl Gcra {
             .is_ok()
     }
 
-    /// The word, in the form of `quota`; `None` if the bucket is dead.
+    /// The word, in the form of `quota`; `None` if the bucket is dead or not the current one.
     #[inline]
-    fn load(&self, quota: &Quota, now: Tick) -> Option<Word> {
+    fn load(&self, quota: &Quota, now: Tick, is_current: impl Fn() -> bool) -> Option<Word> {
         loop {
             // First the word, then its form: whoever reads a word also reads the form
             // it was written in, or, if the bucket has gone over twice meanwhile, a
             // newer one: but then cannot swap the word.
             let word = Word(self.word.load(Ordering::Acquire));
+            if word.0 == DEAD || !is_current() {
+                return None;
+            }
             if word.0 < BUSY && self.form(word).is_of(quota) {
                 return Some(word);
-            }
-            if word.0 == DEAD {
-                return None;
             }
             self.carry_over(quota, now, word);
         }
@@ -305,8 +359,9 @@ impl Gcra {
         // not anybody asked: the earlier one has not. Which of the two is the later
         // one depends on whether who asks has heard of the change.
         let at = match since.max(quota.since) {
-            // Nobody has said.
+            // Nobody has said, or nobody has drawn.
             0 => now,
+            _ if cell == 0 => now,
             since => now.min(Tick::from_nanos(since)),
         };
         let lacks = match cell {

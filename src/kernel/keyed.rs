@@ -1,9 +1,8 @@
 //! [`Keyed`]: one state per key, behind a hard cap.
 //!
-//! The map is [`scc::HashIndex`], whose lookups take no lock, allocate nothing and write no
-//! shared line. It moves its entries when it grows and would then show an old copy of an atomic
-//! to some readers and a new one to others; so what it holds is an `Arc`, and the state itself
-//! never moves.
+//! A lookup takes no lock, allocates nothing and writes no shared line. There are two maps for it:
+//! [`Index`] for states of any kind, and [`Table`], with half of its cost, for states that can be
+//! used again in their place.
 //!
 //! Everything else is cold and takes the lock of the key's shard:
 //! 1. An insertion first reserves one of the `cap` places, or takes over the place of an entry
@@ -15,17 +14,18 @@
 //! 3. The mark and the removal from the map happen under one hold of the lock. So whoever saw the
 //!    mark and then takes the lock finds either no entry or a live one.
 
-use std::{
-    fmt,
-    hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
-};
+use std::fmt;
 
 use super::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::{clock::Tick, key::KeyId};
 
+mod index;
+mod table;
 #[cfg(all(test, not(keep_loom)))]
 mod tests;
+
+pub use self::index::Index;
+pub use self::table::{Held, Recycle, Table};
 
 /// How many entries an insertion at the cap asks to retire before it gives up.
 ///
@@ -55,40 +55,50 @@ pub trait Evict {
 #[error("keyed: no room for another key")]
 pub struct Overflow;
 
-/// A key and its state, at an address that never changes.
-#[derive(Debug)]
-pub struct Entry<V> {
-    key: KeyId,
-    value: V,
-}
-
-#[cfg(all(test, keep_loom))]
-impl<V> Entry<V> {
-    /// The state.
-    pub const fn value(&self) -> &V {
-        &self.value
-    }
-}
-
-/// The map under [`Keyed`]: [`Index`], or a model of it.
+/// The map under [`Keyed`]: [`Index`], [`Table`], or a model of one.
 ///
-/// Changes to one key are never concurrent (they take the lock of its shard); `peek` is
-/// concurrent with everything.
-pub trait Map<V>: Default {
+/// Changes within a shard are never concurrent (they take its lock); `peek` is concurrent with
+/// everything.
+pub trait Map<V> {
+    /// Where an entry is.
+    type Entry: Clone;
+    /// What a user sees of a state.
+    type View<'a>
+    where
+        Self: 'a;
+
+    /// Most entries of any.
+    const MOST: usize = usize::MAX;
+
+    /// An empty map of so many shards, for so many entries.
+    fn new(shards: usize, cap: usize) -> Self;
     /// Runs `f` on the state of `key`. It may be one that is being removed, or was.
-    fn peek<R>(&self, key: KeyId, f: impl FnOnce(&V) -> R) -> Option<R>;
-    /// The entry of `key`, as of now.
-    fn get(&self, key: KeyId) -> Option<Arc<Entry<V>>>;
-    /// Adds an entry whose key is absent.
-    fn insert(&self, key: KeyId, entry: Arc<Entry<V>>);
-    /// Removes the entry of `key`.
-    fn remove(&self, key: KeyId);
+    fn peek<R>(&self, at: Place, f: impl FnOnce(Self::View<'_>) -> R) -> Option<R>;
+    /// The entry of a key, as of now.
+    fn get(&self, at: Place) -> Option<Self::Entry>;
+    /// Adds an entry whose key is absent; `None` if there are no more numbers for entries.
+    fn insert(&self, at: Place, make: impl Fn() -> V) -> Option<Self::Entry>;
+    /// The state of an entry.
+    fn state<'a>(&'a self, entry: &'a Self::Entry) -> Option<&'a V>;
+    /// The state of an entry, for its key's users.
+    fn view<'a>(&'a self, entry: &'a Self::Entry, key: KeyId) -> Option<Self::View<'a>>;
+    /// Whether both are the same.
+    fn is(&self, one: &Self::Entry, other: &Self::Entry) -> bool;
+    /// Removes an entry.
+    fn remove(&self, shard: usize, entry: &Self::Entry);
+}
+
+/// A key, and the shard that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub(crate) shard: usize,
+    pub(crate) key: KeyId,
 }
 
 /// One state per key, never more than `cap` of them.
-pub struct Keyed<V, M = Index<V>> {
+pub struct Keyed<V, M: Map<V> = Index<V>> {
     map: M,
-    shards: Box<[Shard<V>]>,
+    shards: Box<[Shard<M::Entry>]>,
     cap: usize,
     len: AtomicUsize,
     evicted: AtomicU64,
@@ -97,20 +107,22 @@ pub struct Keyed<V, M = Index<V>> {
 
 /// A shard's lock and entries.
 #[repr(align(128))]
-struct Shard<V>(Mutex<Ring<V>>);
+struct Shard<E>(Mutex<Ring<E>>);
 
 /// The entries of a shard, with the hand of the clock.
-struct Ring<V> {
-    entries: Vec<Arc<Entry<V>>>,
+struct Ring<E> {
+    entries: Vec<E>,
     hand: usize,
 }
 
-impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
-    /// No keys yet, and room for `cap` of them (0 counts as 1).
+impl<V: Evict, M: Map<V>> Keyed<V, M> {
+    /// No keys yet, and room for `cap` of them (0 counts as 1, and more than the map can have as
+    /// that).
     ///
-    /// Memory follows use, about 130 bytes per key with a state of one word. The cap bounds
-    /// entries: a removed one is freed when no lookup that began before is still under way, so
-    /// evictions during a paused lookup add about 100 bytes each until it goes on.
+    /// Memory follows use. With an [`Index`], about 130 bytes per key and a state of one word;
+    /// the cap bounds entries: a removed one is freed when no lookup that began before is still
+    /// under way, so evictions during a paused lookup add about 100 bytes each until it goes on.
+    /// With a [`Table`], the state, its key and 30 to 60 bytes, and never more for evictions.
     #[must_use]
     pub fn new(cap: usize) -> Self {
         Self::with_shards(cap, cap / PLACES_PER_SHARD)
@@ -124,11 +136,13 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
                 hand: 0,
             }))
         };
-        let shards = shards.clamp(1, SHARDS);
+        // A power of two, so that a mask finds the shard.
+        let shards = 1 << shards.clamp(1, SHARDS).ilog2();
+        let cap = cap.clamp(1, M::MOST);
         Self {
-            map: M::default(),
+            map: M::new(shards, cap),
             shards: std::iter::repeat_with(shard).take(shards).collect(),
-            cap: cap.max(1),
+            cap,
             len: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
@@ -151,17 +165,19 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
         key: KeyId,
         now: Tick,
         make: impl Fn() -> V,
-        mut f: impl FnMut(&V) -> Option<R>,
+        mut f: impl FnMut(M::View<'_>) -> Option<R>,
     ) -> Result<R, Overflow> {
-        if let Some(Some(done)) = self.map.peek(key, &mut f) {
+        let place = self.place(key);
+        if let Some(Some(done)) = self.map.peek(place, &mut f) {
             return Ok(done);
         }
-        self.with_locked(key, now, make, f)
+        self.with_locked(place, now, make, f)
     }
 
     /// Runs `f` on the state of `key`, if there is one.
-    pub fn get<R>(&self, key: KeyId, f: impl FnOnce(&V) -> R) -> Option<R> {
-        self.map.peek(key, f)
+    #[inline]
+    pub fn get<R>(&self, key: KeyId, f: impl FnOnce(M::View<'_>) -> R) -> Option<R> {
+        self.map.peek(self.place(key), f)
     }
 
     /// Runs `f` on every state, under the locks of their shards: it must be short,
@@ -169,7 +185,11 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
     pub fn each(&self, mut f: impl FnMut(&V)) {
         for shard in &self.shards {
             let ring = shard.0.lock();
-            ring.entries.iter().for_each(|entry| f(&entry.value));
+            let states = ring
+                .entries
+                .iter()
+                .filter_map(|entry| self.map.state(entry));
+            states.for_each(&mut f);
         }
     }
 
@@ -177,96 +197,97 @@ impl<V: Evict + 'static, M: Map<V>> Keyed<V, M> {
     #[inline(never)]
     fn with_locked<R>(
         &self,
-        key: KeyId,
+        place: Place,
         now: Tick,
         make: impl Fn() -> V,
-        mut f: impl FnMut(&V) -> Option<R>,
+        mut f: impl FnMut(M::View<'_>) -> Option<R>,
     ) -> Result<R, Overflow> {
-        let mut ring = self.shard(key).lock();
+        let mut ring = self.shards[place.shard].0.lock();
         loop {
-            let entry = match self.map.get(key) {
+            let entry = match self.map.get(place) {
                 Some(entry) => entry,
-                None => self.insert(&mut ring, key, now, &make)?,
+                None => self.insert(&mut ring, place, now, &make)?,
             };
             // Evictors need the lock that we hold: only a state that was retired from outside
             // can be dead here, and that one makes room for a fresh one.
-            if let Some(done) = f(&entry.value) {
+            if let Some(done) = self.map.view(&entry, place.key).and_then(&mut f) {
                 return Ok(done);
             }
-            self.discard(&mut ring, &entry);
+            self.discard(&mut ring, place.shard, &entry);
         }
     }
 
     fn insert(
         &self,
-        ring: &mut Ring<V>,
-        key: KeyId,
+        ring: &mut Ring<M::Entry>,
+        place: Place,
         now: Tick,
         make: impl Fn() -> V,
-    ) -> Result<Arc<Entry<V>>, Overflow> {
-        let Some(place) = self.reserve().or_else(|| self.evict(ring, now)) else {
-            self.overflowed.fetch_add(1, Ordering::Relaxed);
-            return Err(Overflow);
-        };
-        let entry = Arc::new(Entry { key, value: make() });
-        ring.entries.push(Arc::clone(&entry));
-        self.map.insert(key, Arc::clone(&entry));
-        place.fill();
-        Ok(entry)
+    ) -> Result<M::Entry, Overflow> {
+        let evict = || self.evict(ring, place.shard, now);
+        if let Some(room) = self.reserve().or_else(evict)
+            && let Some(entry) = self.map.insert(place, make)
+        {
+            ring.entries.push(entry.clone());
+            room.fill();
+            return Ok(entry);
+        }
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+        Err(Overflow)
     }
 
     /// Takes one of the places that are left.
-    fn reserve(&self) -> Option<Place<'_>> {
+    fn reserve(&self) -> Option<Room<'_>> {
         // Only the count itself matters: what it guards is ordered by the locks.
         self.len
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |len| {
                 (len < self.cap).then_some(len.saturating_add(1))
             })
             .ok()
-            .map(|_| Place(Some(&self.len)))
+            .map(|_| Room(Some(&self.len)))
     }
 
     /// Takes over the place of an entry that is idle.
-    fn evict(&self, ring: &mut Ring<V>, now: Tick) -> Option<Place<'_>> {
+    fn evict(&self, ring: &mut Ring<M::Entry>, shard: usize, now: Tick) -> Option<Room<'_>> {
         for _ in 0..PROBES.min(ring.entries.len()) {
             if ring.hand >= ring.entries.len() {
                 ring.hand = 0;
             }
             let at = ring.hand;
             ring.hand = at.saturating_add(1);
-            if ring.entries[at].value.try_retire(now) {
+            let state = self.map.state(&ring.entries[at]);
+            if state.is_none_or(|state| state.try_retire(now)) {
                 // The newest entry moves to this place, behind the hand: it is asked last.
                 let dead = ring.entries.swap_remove(at);
-                self.map.remove(dead.key);
+                self.map.remove(shard, &dead);
                 self.evicted.fetch_add(1, Ordering::Relaxed);
-                return Some(Place(Some(&self.len)));
+                return Some(Room(Some(&self.len)));
             }
         }
         None
     }
 
     /// Removes an entry that was found dead.
-    fn discard(&self, ring: &mut Ring<V>, dead: &Arc<Entry<V>>) {
-        if let Some(at) = ring
-            .entries
-            .iter()
-            .position(|entry| Arc::ptr_eq(entry, dead))
-        {
+    fn discard(&self, ring: &mut Ring<M::Entry>, shard: usize, dead: &M::Entry) {
+        let found = |entry: &M::Entry| self.map.is(entry, dead);
+        if let Some(at) = ring.entries.iter().position(found) {
             ring.entries.swap_remove(at);
-            self.map.remove(dead.key);
-            drop(Place(Some(&self.len)));
+            self.map.remove(shard, dead);
+            drop(Room(Some(&self.len)));
         }
     }
 
-    fn shard(&self, key: KeyId) -> &Mutex<Ring<V>> {
-        let shards = self.shards.len() as u64;
-        // Always within the slice: at most 15.
-        let at = usize::try_from(key.high() % shards).unwrap_or(0);
-        &self.shards[at].0
+    #[inline]
+    fn place(&self, key: KeyId) -> Place {
+        // A power of two.
+        let last = self.shards.len() - 1;
+        #[allow(clippy::cast_possible_truncation)] // masked
+        let shard = key.as_u64() as usize & last;
+        Place { shard, key }
     }
 }
 
-impl<V, M> Keyed<V, M> {
+impl<V, M: Map<V>> Keyed<V, M> {
     /// How many places are taken: entries, and insertions under way. Never more than the cap.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -299,7 +320,7 @@ impl<V, M> Keyed<V, M> {
     }
 }
 
-impl<V, M> fmt::Debug for Keyed<V, M> {
+impl<V, M: Map<V>> fmt::Debug for Keyed<V, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyed")
             .field("len", &self.len())
@@ -311,82 +332,18 @@ impl<V, M> fmt::Debug for Keyed<V, M> {
 }
 
 /// A reserved place: given back on drop, also by a panic, unless it was filled.
-struct Place<'a>(Option<&'a AtomicUsize>);
+struct Room<'a>(Option<&'a AtomicUsize>);
 
-impl Place<'_> {
+impl Room<'_> {
     fn fill(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Room<'_> {
     fn drop(&mut self) {
         if let Some(len) = self.0 {
             len.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// The map in production: a lock-free index of entries that stay where they are.
-pub struct Index<V>(scc::HashIndex<KeyId, Arc<Entry<V>>, BuildHasherDefault<Fold>>);
-
-impl<V> Default for Index<V> {
-    fn default() -> Self {
-        Self(scc::HashIndex::default())
-    }
-}
-
-impl<V> fmt::Debug for Index<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Index").finish_non_exhaustive()
-    }
-}
-
-impl<V: 'static> Map<V> for Index<V> {
-    #[inline]
-    fn peek<R>(&self, key: KeyId, f: impl FnOnce(&V) -> R) -> Option<R> {
-        self.0.peek_with(&key, |_, entry| f(&entry.value))
-    }
-
-    fn get(&self, key: KeyId) -> Option<Arc<Entry<V>>> {
-        // Not `peek`: this one holds the bucket, so it cannot miss an entry that is on the move.
-        self.0.get_sync(&key).map(|entry| Arc::clone(entry.get()))
-    }
-
-    fn insert(&self, key: KeyId, entry: Arc<Entry<V>>) {
-        let added = self.0.insert_sync(key, entry).is_ok();
-        debug_assert!(added, "the key was absent under its shard's lock");
-    }
-
-    fn remove(&self, key: KeyId) {
-        let removed = self.0.remove_sync(&key);
-        debug_assert!(removed, "the key was present under its shard's lock");
-    }
-}
-
-/// The low half of a [`KeyId`]. It is the output of a keyed hash: to hash it again adds nothing.
-///
-/// Not both halves: the low one comes out of the hash first, so that the map is looked into while
-/// the high one is worked out.
-#[derive(Clone, Debug, Default)]
-pub struct Fold(u64);
-
-impl Hasher for Fold {
-    #[inline]
-    fn write_u64(&mut self, half: u64) {
-        // The last of the two.
-        self.0 = half;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Not reached by a `KeyId`; any spread will do.
-        for &byte in bytes {
-            self.0 = (self.0.rotate_left(5) ^ u64::from(byte)).wrapping_mul(0x517c_c1b7_2722_0a95);
-        }
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

@@ -154,8 +154,8 @@ impl Handle {
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.state.admit()?;
-        let guard = Guard::new(&self.state, ());
+        let (begun, _) = self.state.admit()?;
+        let guard = Guard::new(&self.state, begun);
         let seen = rules.see(&());
         let service = ((Readied::new(Work(work)), Cloned), ());
         let attempt = Attempt::first().paid_into(self.state.budget.id());

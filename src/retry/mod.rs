@@ -98,6 +98,14 @@
 //! the pause before it took, and the response is returned. An error holds nothing,
 //! and the wait ends with the deadline only.
 //!
+//! # As others do it
+//! | as | rules | backoff | budget | what differs here |
+//! |---|---|---|---|---|
+//! | gRPC (proposal A6) | `Grpc` | [proportional](crate::backoff::Jitter::Proportional), 20 % | [`grpc`](crate::budget::Policy::grpc) | jitter keeps to the cap; a pushback above zero is followed by the session's own delay, and does not set that back; calls that have not left the client count as attempts; more than 5 attempts are possible |
+//! | AWS's clients, standard mode | [`Idempotent`] or your own | base 1 s (50 ms since 2.1, and by default here), cap 20 s, full jitter | [`aws`](crate::budget::Policy::aws), [`aws_2_1`](crate::budget::Policy::aws_2_1) | `x-amz-retry-after` is not read; three attempts, as by default here |
+//! | Finagle, Linkerd | `Http` | any | [`ratio(1, 5)`](crate::budget::PolicyBuilder::ratio), `floor(10)` | what is saved is bounded by a number, not by ten seconds |
+//! | Envoy | `Http` | base 25 ms, cap 250 ms, full jitter | [`in_flight`](crate::budget::Policy::in_flight), 20 %, 3 | attempts do not count as requests |
+//!
 //! # Cancel safety
 //! The future may be dropped at any poll: an attempt under way is dropped, a pause
 //! or a wait for readiness ends, and what the [budget](crate::budget) granted for an
@@ -136,7 +144,7 @@
 //! that were tried more than once or were to be: succeeded, exhausted, budget,
 //! deadline, and so on; `Finished` with the last outcome, `Rejected`, `Updated`,
 //! `CallbackPanicked`. Attempts after the first run in a `tracing` span `attempt` of
-//! level `debug` with the layer's name and the number.
+//! level `debug` with the layer's name, the number, the delay and the reason.
 
 mod future;
 mod handle;

@@ -4,6 +4,15 @@ use crate::backoff::Backoff;
 use crate::policy::PolicyError;
 
 /// What a retry allows: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// max_attempts = 3
+/// backoff = { base = "50ms", cap = "20s", growth = "exponential", jitter = "full" }
+/// ```
+///
+/// For the keys of `backoff` see [`Backoff`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]

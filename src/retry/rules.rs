@@ -56,6 +56,12 @@ pub struct Judged {
 ///
 /// Ready-made: `Http`, `Grpc`, [`Idempotent`], [`when`]. Rules that panic are
 /// counted, and the request is not sent again.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no rules for a service of `{Req}` that answers `Result<{Res}, {Err}>`",
+    label = "these are not rules for this service",
+    note = "`retry::Http` and `retry::Grpc` are for HTTP requests and responses; `retry::Idempotent` for any whose error is `AsRejection`",
+    note = "by a function: `retry::when(|result: Result<&Response, &Error>| Again::Yes)`"
+)]
 pub trait Rules<Req, Res, Err> {
     /// What they must know of the request when an attempt has ended.
     type Seen;

@@ -70,11 +70,11 @@ where
         if let Err(error) = self.inner.check(not_ready) {
             return RetryFuture::refused(error);
         }
-        let retries = match self.state.admit() {
-            Ok(retries) => retries,
+        let (begun, retries) = match self.state.admit() {
+            Ok(admitted) => admitted,
             Err(rejection) => return RetryFuture::refused(rejection.into()),
         };
-        let mut guard = Guard::new(&self.state, ());
+        let mut guard = Guard::new(&self.state, begun);
         let core = &self.state.core;
         let prepared = core.contain("rules or replay", || {
             let rules = (self.rules.clone(), self.rules.see(&request));

@@ -6,7 +6,7 @@ use super::rules::{Again, Judged, Rules};
 use super::state::State;
 use tower_service::Service;
 
-use crate::attempt::Attempt;
+use crate::attempt::{self, Attempt};
 use crate::backoff;
 use crate::budget::Grant;
 use crate::classify::{Cause, Outcome};
@@ -39,6 +39,8 @@ struct Retries {
     delays: backoff::Session,
     /// Before the attempt under way.
     pause: Duration,
+    /// Why there is one.
+    cause: Cause,
     /// Of the attempt under way.
     grant: Option<Grant>,
     span: tracing::Span,
@@ -111,6 +113,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         Y: Rules<Req, Res, Err, Seen = N>,
         R: Replay<Req, Kept = K>,
     {
+        let begun = *self.guard.token_mut();
         let Some(state) = self.guard.state() else {
             return Next::Pass;
         };
@@ -128,7 +131,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             .as_ref()
             .and_then(|retries| retries.grant.as_ref())
         {
-            None => state.budget.first_ended(outcome),
+            None => state.first_ended(begun, outcome),
             Some(grant) => grant.ended(outcome),
         }
         if again == Again::No {
@@ -156,7 +159,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     /// their rules may be others.
     fn pass_on(&self) {
         if self.attempt.is_marked() && self.outcome != Outcome::Success {
-            crate::attempt::mark();
+            attempt::mark();
         }
     }
 
@@ -167,7 +170,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         // This tier has done what can be done: those outside are not to do it
         // once more.
         if let Conclusion::Exhausted | Conclusion::Budget | Conclusion::Unwanted = conclusion {
-            crate::attempt::mark();
+            attempt::mark();
         }
         self.pass_on();
     }
@@ -185,7 +188,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         if state.core.order() == Override::Bypass {
             state.bypassed();
             match again {
-                Again::Never => crate::attempt::mark(),
+                Again::Never => attempt::mark(),
                 _ => self.pass_on(),
             }
             return Next::Pass;
@@ -197,7 +200,8 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         let refused = if again == Again::Never || self.attempt.is_marked() {
             Some(Conclusion::Unwanted)
         } else if self.attempt.number() >= policy.max_attempts {
-            if policy.max_attempts == 1 {
+            // A policy of one attempt has nothing to give up.
+            if self.attempt.number() == 1 {
                 return Next::Pass;
             }
             Some(Conclusion::Exhausted)
@@ -214,6 +218,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
             Box::new(Retries {
                 delays: policy.backoff.session(),
                 pause: Duration::ZERO,
+                cause,
                 grant: None,
                 span: tracing::Span::none(),
             })
@@ -237,7 +242,7 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
         };
         if let Some(retries) = &mut self.retries {
             retries.grant = Some(grant.waiting());
-            retries.pause = delay;
+            (retries.pause, retries.cause) = (delay, cause);
         }
         state.retrying(Retrying {
             attempt: self.attempt.number(),
@@ -271,10 +276,10 @@ impl<S, R, K, Y, N> Session<S, R, K, Y, N> {
     /// The next attempt is in force from now on.
     pub(super) fn begin(&mut self) {
         self.attempt = self.attempt.next();
-        let number = self.attempt.number();
         let name = self.guard.state().map_or("", |state| state.core.name());
         if let Some(retries) = &mut self.retries {
-            retries.span = tracing::debug_span!(target: "tower_keep", "attempt", name, number);
+            let reason = retries.cause.label();
+            retries.span = attempt::span(name, self.attempt, retries.pause, reason);
         }
     }
 

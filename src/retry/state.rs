@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::policy::Policy;
-use crate::budget::{self, Budget};
+use crate::budget::{self, Budget, Paid};
 use crate::classify::Outcome;
 use crate::error::{Rejection, RejectionKind};
 use crate::event::{Concluded, Conclusion, Event, Retrying};
@@ -11,7 +11,7 @@ use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::guard::Settle;
 use crate::kernel::shared::{Shared, pooled};
-use crate::kernel::sync::{AtomicU32, Mutex, Ordering};
+use crate::kernel::sync::{AtomicU32, Mutex, Ordering, ids};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
@@ -24,6 +24,12 @@ const REJECTED: usize = 5;
 const RETRIED: usize = 6;
 /// One for each conclusion.
 const CONCLUDED: usize = 7;
+
+/// What a request needs to know at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    paid: Paid,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -85,9 +91,9 @@ impl State {
         self.core.tell(Event::Updated);
     }
 
-    /// A request may begin: `Ok(false)` if it will not be tried again.
+    /// A request may begin; `false` if it will not be tried again.
     #[inline]
-    pub(super) fn admit(&self) -> Result<bool, Rejection> {
+    pub(super) fn admit(&self) -> Result<(Begun, bool), Rejection> {
         let mut retries = self.max_attempts.load(Ordering::Relaxed) > 1;
         if self.core.is_overruled() {
             match self.core.order() {
@@ -96,9 +102,16 @@ impl State {
                 Override::None => {}
             }
         }
-        self.counters.add(ADMITTED, 1);
-        self.budget.begin();
-        Ok(retries)
+        let thread = ids::thread_index() as usize;
+        self.counters.add_from(thread, ADMITTED, 1);
+        let paid = self.budget.begin(thread);
+        Ok((Begun { paid }, retries))
+    }
+
+    /// The first attempt ended so.
+    #[inline]
+    pub(super) fn first_ended(&self, begun: Begun, outcome: Outcome) {
+        self.budget.first_ended(begun.paid, outcome);
     }
 
     /// Refuses a request that the inner service has not seen.
@@ -157,11 +170,11 @@ impl State {
 }
 
 impl Settle for State {
-    type Token = ();
+    type Token = Begun;
 
     #[inline]
-    fn settle(&self, (): &(), outcome: Outcome) {
-        self.budget.end();
+    fn settle(&self, begun: &Begun, outcome: Outcome) {
+        self.budget.end(begun.paid);
         self.counters.add(
             match outcome {
                 Outcome::Success => SUCCESS,

@@ -105,7 +105,7 @@
 //!
 //! # Cost
 //! One clock reading (shared with the layers below) and one compare-and-swap. A
-//! key adds a 128-bit `SipHash` and a lock-free lookup. No allocation but for a
+//! key adds a 64-bit `SipHash` and a lock-free lookup. No allocation but for a
 //! key that is new, no lock but for that.
 //!
 //! # Events

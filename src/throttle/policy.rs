@@ -6,6 +6,22 @@ use crate::kernel::gcra::{Quota, QuotaError};
 use crate::policy::{PolicyError, positive};
 
 /// What a throttle allows: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// permits = 100
+/// per = "1s"
+/// burst = 200
+/// max_wait = "100ms"
+/// max_keys = 10000
+/// missing_key = "share"    # or "refuse"
+/// when_full = "share"      # or "refuse"
+/// headers = "on-refusal"   # or "never", "always"
+/// ```
+///
+/// The builder sets `permits` and `per` together, by
+/// [`rate`](PolicyBuilder::rate): so are they called in errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]
@@ -178,7 +194,8 @@ impl PolicyBuilder {
     }
 
     /// Keys that have a bucket at once, for keyed throttles: at least 1, by
-    /// default 10,000. Each takes about 200 bytes once it is used. It is fixed
+    /// default 10,000; more than 16,777,216 count as that many. Each takes 120 to
+    /// 160 bytes once it is used. It is fixed
     /// when the layer is made: an update does not change it.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = Some(keys);

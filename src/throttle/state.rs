@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::gcra::{Answer, Decision, Gcra, Quota, Reservation};
-use crate::kernel::keyed::{Keyed, Overflow};
+use crate::kernel::keyed::{Held, Keyed, Overflow};
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
 use crate::key::{KeyId, KeySpace, NoKey};
@@ -199,7 +199,10 @@ impl State {
     #[inline(never)]
     fn ask_key(&self, buckets: &Buckets, key: KeyId, cost: u32, now: Tick) -> Answer {
         self.ask_of(cost, |quota| {
-            let ask = |bucket: &Bucket| bucket.gcra.ask(quota, now, cost);
+            let ask = |bucket: Held<'_, Bucket>| {
+                let gcra = &bucket.state().gcra;
+                gcra.ask_if(quota, now, cost, || bucket.is_current())
+            };
             buckets.map.get(key, ask).unwrap_or(Answer::Unsure)
         })
     }
@@ -291,7 +294,8 @@ impl State {
             live: Arc::clone(&self.live),
         };
         let asked = buckets.map.with(key, now, fresh, |bucket| {
-            match bucket.gcra.admit(quota, now, cost, patience) {
+            let gcra = &bucket.state().gcra;
+            match gcra.admit_if(quota, now, cost, patience, || bucket.is_current()) {
                 Decision::Dead => None,
                 decision => Some(decision),
             }
@@ -312,9 +316,10 @@ impl State {
         match (draw, &self.keyed) {
             (Draw::Key(key), Some(buckets)) => {
                 // A bucket that is gone was full: nothing is left to give back.
-                buckets
-                    .map
-                    .get(key, |bucket| bucket.gcra.cancel(reservation));
+                buckets.map.get(key, |bucket| {
+                    let gcra = &bucket.state().gcra;
+                    gcra.cancel_if(reservation, || bucket.is_current());
+                });
             }
             _ => self.common.cancel(reservation),
         }

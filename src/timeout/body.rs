@@ -29,6 +29,13 @@ pin_project! {
     /// a bound is crossed it drops the inner body and fails with a
     /// [`Rejection`], boxed: [`find_rejection`](crate::error::find_rejection)
     /// finds it. Only waiting counts, not what the reader does in between.
+    ///
+    /// **A body that nobody polls is not ended**: it runs when its reader asks for a
+    /// frame. A server stops asking while its client takes no more, and that client
+    /// then keeps what the body holds, as a bulkhead's place that is released at the
+    /// body's end. Bound that where writing is seen to stall: by the server's own
+    /// timeouts for connections, or release places
+    /// [with the head](crate::release::OnHead).
     pub struct TimedBody<B> {
         #[pin]
         inner: Option<B>,

@@ -6,6 +6,15 @@ use std::time::Duration;
 use crate::policy::{PolicyError, positive};
 
 /// Bounds on a body: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// total = "30s"
+/// idle = "5s"
+/// min_bytes_per_second = 1024
+/// grace = "5s"
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "BodyPolicyBuilder"))]

@@ -5,6 +5,14 @@ use std::time::Duration;
 use crate::policy::{PolicyError, positive};
 
 /// What a timeout allows: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// attempt = "500ms"
+/// deadline = "2s"
+/// readiness = "1s"
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]

@@ -18,7 +18,7 @@ pub(super) const SLOTS: usize = 2;
 pub(super) const STAGE: usize = 24;
 
 /// What a call has told: whose call it was, key, stage.
-const WORDS: usize = 3 + STAGE / 8;
+const WORDS: usize = 2 + STAGE / 8;
 
 #[derive(Debug)]
 struct Slot {
@@ -104,7 +104,7 @@ impl Slot {
     /// What the call of this number has told; nothing if it is telling right now.
     fn details(&self, call: u64) -> Details {
         let before = self.sequence.load(Ordering::Acquire);
-        let [of, high, low, stage @ ..]: [u64; WORDS] =
+        let [of, key, stage @ ..]: [u64; WORDS] =
             std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         let steady = before & 1 == 0 && self.sequence.load(Ordering::Relaxed) == before;
@@ -116,7 +116,7 @@ impl Slot {
             to.copy_from_slice(&word.to_le_bytes());
         }
         Details {
-            key: (of & 1 == 1).then(|| KeyId::from_halves(high, low)),
+            key: (of & 1 == 1).then(|| KeyId::new(key)),
             stage: bytes,
         }
     }
@@ -168,14 +168,12 @@ impl Table {
         };
         let slot = self.slot(at)?;
         let call = slot.call.load(Ordering::Relaxed);
-        match key {
-            Some(key) => {
-                let (high, low) = key.halves();
-                slot.write(0, [call << 1 | 1, high, low, 0, 0, 0]);
-            }
-            // What is kept as a stage ends with its first zero.
-            None => slot.write(0, [call << 1, 0, 0, 0, 0, 0]),
-        }
+        // What is kept as a stage ends with its first zero.
+        let keyed = u64::from(key.is_some());
+        slot.write(
+            0,
+            [call << 1 | keyed, key.map_or(0, KeyId::as_u64), 0, 0, 0],
+        );
         Some(at)
     }
 
@@ -226,7 +224,7 @@ impl Table {
     /// The call in this slot, which the caller is a part of, has come to a stage.
     pub(super) fn set_stage(&self, at: u32, stage: &str) {
         if let Some(slot) = self.slot(at) {
-            slot.write(3, pack(stage));
+            slot.write(2, pack(stage));
         }
     }
 

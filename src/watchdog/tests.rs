@@ -51,7 +51,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Enter(thread, key) => {
-                    let key = key.map(|key| KeyId::from_u128(u128::from(key) << 60));
+                    let key = key.map(|key| KeyId::new(u64::from(key) << 50));
                     let entered = table.enter_from(thread, key);
                     prop_assert_eq!(entered.is_some(), calls.len() < room);
                     if let Some(at) = entered {

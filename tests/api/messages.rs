@@ -45,6 +45,11 @@ fn the_messages_name_the_way_out() {
         ("body", "`until_body_end()` is for `http::Response<B>`"),
         ("classifier", "`classify::ErrorsOnly` any response"),
         ("answer", "cannot answer `u32` in place of a service"),
+        ("replay", "the trait bound `Once: Clone` is not satisfied"),
+        ("replay", "replay::Cloned` to implement `Replay<Once>`"),
+        ("rules", "has no rules for a service of `u32`"),
+        ("rules", "retry::when("),
+        ("hedge", "`hedge::when(|request| ..)`"),
         ("http", "implemented for `tower_keep::deadline::Read<S>`"),
         ("problem", "`ProblemBody` to implement `RejectBody"),
     ] {

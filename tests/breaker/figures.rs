@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tower_keep::circuit_breaker::CircuitState;
 
+use crate::places::Slice;
 use crate::reference::{Nanos, Reference};
 
 /// A call that was counted.
@@ -16,7 +17,7 @@ pub(crate) struct Entry {
     pub(crate) slow: bool,
     /// When it began, if it has not ended. Calls that began in the same sixteenth
     /// of a threshold are not told apart.
-    pub(crate) open: Option<u64>,
+    pub(crate) open: Option<Slice>,
 }
 
 /// Calls, failures, slow calls.
@@ -44,8 +45,17 @@ impl Reference {
         Some(figures(self.entries.iter().filter(lately)))
     }
 
+    /// The time window moves on; one further ahead than it is long forgets.
+    pub(crate) fn move_on(&mut self, here: u64) {
+        if self.slot >= here + 10 {
+            self.entries.iter_mut().for_each(|entry| entry.slot = None);
+            self.slot = here;
+        }
+        self.slot = self.slot.max(here);
+    }
+
     /// One more call, that has ended or is still `open`.
-    pub(crate) fn add(&mut self, failed: bool, slow: bool, open: Option<u64>) {
+    pub(crate) fn add(&mut self, failed: bool, slow: bool, open: Option<Slice>) {
         self.total += 1;
         self.entries.push(Entry {
             number: self.total,
@@ -72,7 +82,7 @@ impl Reference {
     }
 
     /// The end of a call that was counted before; `false` if none was.
-    pub(crate) fn amend(&mut self, slice: u64, failed: Option<bool>) -> bool {
+    pub(crate) fn amend(&mut self, slice: Slice, failed: Option<bool>) -> bool {
         let mine = |entry: &Entry| entry.open == Some(slice);
         let Some(at) = self.entries.iter().rposition(mine) else {
             return false;

@@ -1,11 +1,15 @@
 //! Probes, and how they end.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tower_keep::circuit_breaker::{CircuitBreakerLayer, CircuitState, CloseAfter, Permit};
+use tower::Layer;
+use tower_keep::circuit_breaker::{
+    CircuitBreaker, CircuitBreakerLayer, CircuitState, CloseAfter, Handle, Permit,
+};
 use tower_keep::classify::Outcome;
-use tower_keep::test_util::ManualClock;
-use tower_keep::{Ratio, Setup, key};
+use tower_keep::test_util::{Broken, Hand, ManualClock};
+use tower_keep::{AsRejection, Error, Ratio, RejectionKind, Setup, key};
 
 use crate::behaviour::{BAD, breaker, finish, fixed, state};
 use crate::support::{ms, secs};
@@ -165,54 +169,95 @@ fn lost_probes_are_not_under_way() {
     assert_eq!((seen.next_probe, seen.probes), (Some(Duration::ZERO), 0));
 }
 
-/// Who waits for readiness when the wait is over is a probe, and not told that he has not waited.
-#[test]
-fn the_first_call_after_the_wait_waits_for_its_service() {
-    use std::task::{Context, Poll};
-    use tower::{Layer, Service};
-    use tower_keep::Error;
-    use tower_keep::test_util::{Broken, Hand};
+/// Is ready when it is asked for the second time, as a pool that connects.
+#[derive(Clone)]
+struct Connects(bool);
 
-    /// Is ready when it is asked for the second time, as a pool that connects.
-    struct Connects(bool);
-    impl Service<()> for Connects {
-        type Response = ();
-        type Error = Error<Broken>;
-        type Future = std::future::Ready<Result<(), Error<Broken>>>;
-        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-            self.0 = !self.0;
-            cx.waker().wake_by_ref();
-            if self.0 {
-                Poll::Pending
-            } else {
-                Poll::Ready(Ok(()))
-            }
-        }
-        fn call(&mut self, (): ()) -> Self::Future {
-            std::future::ready(Ok(()))
+impl tower::Service<()> for Connects {
+    type Response = ();
+    type Error = Error<Broken>;
+    type Future = std::future::Ready<Result<(), Error<Broken>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0 = !self.0;
+        cx.waker().wake_by_ref();
+        if self.0 {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
         }
     }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        std::future::ready(Ok(()))
+    }
+}
+
+fn connecting() -> (ManualClock, Handle, CircuitBreaker<Connects>) {
     let time = ManualClock::new();
     let setup = Setup::new().with_clock(time.clock());
     let layer = CircuitBreakerLayer::with(fixed().consecutive(1).build().unwrap(), setup);
-    let handle = layer.handle();
-    let mut service = layer.layer(Connects(false));
-    finish(&handle, BAD);
-    time.advance(secs(5));
-    let mut hand = Hand::new(crate::support::call(&mut service, ()));
-    let mut poll = hand.poll();
+    finish(&layer.handle(), BAD);
+    (time, layer.handle(), layer.layer(Connects(false)))
+}
+
+fn drive(service: &mut CircuitBreaker<Connects>) -> Result<(), RejectionKind> {
+    let mut hand = Hand::new(crate::support::call(service, ()));
     for _ in 0..5 {
-        if poll.is_pending() {
-            poll = hand.poll();
+        if let Poll::Ready(result) = hand.poll() {
+            return result.map_err(|error| error.as_rejection().unwrap().kind());
         }
     }
-    assert!(matches!(poll, Poll::Ready(Ok(()))), "{poll:?}");
+    panic!("it waits for ever")
+}
+
+/// Who waits for readiness when the wait is over is a probe, and not told that he has not waited.
+#[test]
+fn the_first_call_after_the_wait_waits_for_its_service() {
+    let (time, _, mut service) = connecting();
+    time.advance(secs(5));
+    assert_eq!(drive(&mut service), Ok(()));
+}
+
+/// Nor who has come all the time until then, however often.
+#[test]
+fn so_does_the_first_of_many() {
+    for every in [ms(100), ms(1), Duration::from_micros(200)] {
+        let (time, handle, mut service) = connecting();
+        while handle.snapshot().next_probe != Some(Duration::ZERO) {
+            assert_eq!(drive(&mut service), Err(RejectionKind::Open));
+            time.advance(every);
+        }
+        assert_eq!(drive(&mut service), Ok(()), "{every:?}");
+    }
+}
+
+/// Decided: for a service that many calls come to, nobody looks at the clock to see whether
+/// the wait is over but the call itself. So after a sudden silence one of them finds that it
+/// has not waited; only that one, and only of a service that is not ready at once.
+#[test]
+fn after_a_sudden_silence_one_call_has_not_waited() {
+    for looks in [false, true] {
+        let (time, handle, mut service) = connecting();
+        for _ in 0..2 {
+            assert_eq!(drive(&mut service), Err(RejectionKind::Open));
+            time.advance(Duration::from_micros(20));
+        }
+        let mut fresh = service.clone();
+        time.advance(secs(5));
+        assert_eq!(drive(&mut service), Err(RejectionKind::NotReady));
+        if looks {
+            assert_eq!(handle.snapshot().next_probe, Some(Duration::ZERO));
+        }
+        assert_eq!(drive(&mut service), Ok(()));
+        assert_eq!(drive(&mut fresh), Ok(()));
+    }
 }
 
 /// A call that nobody has polled has not begun, probe or not, timed or not.
 #[test]
 fn a_call_that_was_never_polled_says_nothing() {
-    use tower::{Layer, Service};
+    use tower::Service;
     for policy in [
         fixed().consecutive(1),
         fixed().consecutive(1).slow_ratio(Ratio::ONE),
@@ -248,9 +293,8 @@ fn a_call_that_was_never_polled_says_nothing() {
 /// An open circuit refuses without asking the service whether it is ready.
 #[test]
 fn an_open_circuit_of_a_key_does_not_ask() {
-    use tower::{Layer, Service};
+    use tower::Service;
     use tower_keep::test_util::Ready;
-    use tower_keep::{AsRejection, RejectionKind};
     let by = key::value(|request: &http::Request<()>| Some(request.headers().len()));
     let time = ManualClock::new();
     let setup = Setup::new().with_clock(time.clock());
@@ -265,8 +309,8 @@ fn an_open_circuit_of_a_key_does_not_ask() {
     let (probe, script, _) = crate::support::inner(&time);
     let mut service = layer.layer(probe);
     script.then_ready(Ready::Never);
-    let mut hand = tower_keep::test_util::Hand::new(service.call(request()));
-    let std::task::Poll::Ready(Err(error)) = hand.poll() else {
+    let mut hand = Hand::new(service.call(request()));
+    let Poll::Ready(Err(error)) = hand.poll() else {
         panic!("admitted")
     };
     assert_eq!(error.as_rejection().unwrap().kind(), RejectionKind::Open);

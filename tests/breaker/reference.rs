@@ -3,6 +3,7 @@
 use tower_keep::circuit_breaker::{CircuitState, Mode};
 
 use crate::figures::Entry;
+use crate::places::{Places, Slice, width};
 
 pub(crate) type Nanos = u64;
 
@@ -37,7 +38,7 @@ pub(crate) struct Call {
     /// Whether anybody looked at the clock when it began.
     started: bool,
     /// Its sixteenth of a threshold, if it is looked for.
-    slice: u64,
+    slice: Slice,
     watched: bool,
     generation: u64,
     probe: bool,
@@ -72,7 +73,7 @@ pub(crate) struct Reference {
     pub(crate) run: u64,
     pub(crate) slot: u64,
     /// Calls under way that a look may find too old: those of this generation.
-    pub(crate) watched: Vec<Call>,
+    pub(crate) watched: Places,
     pub(crate) look_at: Nanos,
     pub(crate) probes: Vec<(u64, Nanos)>,
     pub(crate) probed: Vec<(bool, bool)>,
@@ -97,7 +98,7 @@ impl Reference {
             failures: Vec::new(),
             run: 0,
             slot: 0,
-            watched: Vec::new(),
+            watched: Places::default(),
             look_at: 0,
             probes: Vec::new(),
             probed: Vec::new(),
@@ -128,7 +129,7 @@ impl Reference {
 
     pub(crate) fn advance(&mut self, now: Nanos) {
         self.rewind(now);
-        self.slot = self.slot.max(now / self.width());
+        self.move_on(now / self.width());
         let over = self.rules.ramp.unwrap_or(0);
         if self.ramp.is_some() && now.saturating_sub(self.since) >= over {
             (self.ramp, self.trips) = (None, 0);
@@ -198,12 +199,19 @@ impl Reference {
 
     fn call(&mut self, now: Nanos, probe: bool, outside: bool) -> Call {
         self.ids += 1;
+        let slice = Slice::new(now, self.rules.threshold, self.generation);
+        let mut watched = self.is_timed() && !probe && !outside;
+        if watched {
+            let soon = now + 2 * width(self.rules.threshold);
+            self.look_at = if self.look_at > soon { 0 } else { self.look_at };
+            watched = self.watched.enter(slice);
+        }
         let call = Call {
             id: self.ids,
             start: now,
             started: self.is_timed() || self.rules.dropped == 0,
-            slice: now / (self.rules.threshold / 16).max(1),
-            watched: self.is_timed() && !probe && !outside,
+            slice,
+            watched,
             generation: self.generation,
             probe,
             outside,
@@ -211,8 +219,6 @@ impl Reference {
         if probe {
             let lease = now + self.rules.probe_timeout;
             self.probes.push((call.id, lease));
-        } else if call.watched {
-            self.watched.push(call);
         }
         call
     }
@@ -222,15 +228,10 @@ impl Reference {
         if self.state != CircuitState::Closed || !self.is_timed() || now < self.look_at {
             return;
         }
-        let width = (self.rules.threshold / 16).max(1);
-        self.look_at = now + width;
+        self.look_at = now + width(self.rules.threshold);
         self.advance(now);
-        let threshold = self.rules.threshold;
-        let old = |call: &Call| (call.start / width + 1) * width + threshold <= now;
-        let (old, young): (Vec<_>, Vec<_>) = self.watched.iter().partition(|call| old(call));
-        self.watched = young;
-        for call in old {
-            self.add(false, true, Some(call.slice));
+        for (slice, calls) in self.watched.look(now, self.rules.threshold) {
+            (0..calls).for_each(|_| self.add(false, true, Some(slice)));
         }
         self.decide(now, None);
     }
@@ -291,9 +292,7 @@ impl Reference {
             End::Dropped if drop_fails => (Some(true), None),
             End::Neutral | End::Dropped => (None, None),
         };
-        let watched = self.watched.len();
-        self.watched.retain(|other| other.id != call.id);
-        let taken = call.watched && self.watched.len() == watched;
+        let taken = call.watched && !self.watched.leave(call.slice);
         let current = call.generation == self.generation;
         if !current || (failed.is_none() && !call.probe && !slow && !taken) {
             return;

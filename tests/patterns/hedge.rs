@@ -14,7 +14,7 @@ use std::task::Poll;
 use http::{Method, Request};
 use tower::{Layer, Service};
 use tower_keep::attempt::{self, Attempt};
-use tower_keep::classify::{Http, Outcome};
+use tower_keep::classify::{Failure, Http, Outcome};
 use tower_keep::event::{Event, Hedged, Source};
 use tower_keep::hedge::{self, Delay, HedgeLayer, Policy, Snapshot};
 use tower_keep::test_util::{
@@ -321,6 +321,9 @@ fn listeners_hear_of_attempts() {
         setup(&time).with_listener(move |_: &Source<'_>, event: &Event<'_>| {
             let mut heard = heard.lock().unwrap();
             match event {
+                Event::Hedged(Hedged::Failed { attempt: 2, cause }) => {
+                    heard.push(Err(cause.outcome()));
+                }
                 Event::Hedged(hedged) => heard.push(Ok(*hedged)),
                 Event::Finished(outcome) => heard.push(Err(*outcome)),
                 _ => {}
@@ -343,6 +346,7 @@ fn listeners_hear_of_attempts() {
         *heard.lock().unwrap(),
         [
             started(2, 100),
+            Err(Outcome::Failure(Failure::Transient)),
             started(3, 200),
             Ok(Hedged::Won { attempt: 3 }),
             Err(Outcome::Success)

@@ -15,5 +15,8 @@ mod connect;
 mod fallback;
 mod files;
 mod hedge;
+mod pages;
 mod queue;
+mod replay;
 mod retry;
+mod told;

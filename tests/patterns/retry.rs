@@ -21,6 +21,7 @@ use tower_keep::{AsRejection, Error, Override, RejectionKind, Setup};
 use crate::support::cases::Rig;
 use crate::support::{BROKEN, Fail, call, ms, request, response, secs};
 
+mod attacks;
 mod attempts;
 mod bodies;
 mod unsent;

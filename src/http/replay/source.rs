@@ -29,8 +29,6 @@ pub(super) struct Source<B: Body> {
     pub(super) start: usize,
     /// How many more bytes may be copied.
     pub(super) room: usize,
-    /// A [`Replayer`] lives.
-    pub(super) kept: bool,
     /// Readers below this number were replaced.
     pub(super) floor: u64,
     /// No copy is made any more: for this reader alone.
@@ -91,6 +89,8 @@ impl Copied {
 pub(super) struct Readers {
     next: u64,
     living: Vec<Living>,
+    /// How many can give out more of them.
+    pub(super) replayers: usize,
 }
 
 pub(super) struct Living {
@@ -116,9 +116,10 @@ impl Readers {
         numbers.find(|id| *id >= floor)
     }
 
-    pub(super) fn is_alone(&self, id: u64, floor: u64) -> bool {
+    /// Whether nobody else reads, nor will.
+    pub(super) fn is_last(&self, id: u64, floor: u64) -> bool {
         let mut living = self.living.iter();
-        !living.any(|other| other.id != id && other.id >= floor)
+        self.replayers == 0 && !living.any(|other| other.id != id && other.id >= floor)
     }
 
     pub(super) fn find(&mut self, id: u64) -> Option<&mut Living> {
@@ -192,7 +193,6 @@ impl<B: Body> Source<B> {
             frames: VecDeque::new(),
             start: 0,
             room: cap,
-            kept: sole.is_none(),
             floor: 0,
             sole,
         }
@@ -217,12 +217,14 @@ impl<B: Body + Unpin> Source<B> {
         poll
     }
 
-    /// No other reader will come: what this one has read is let go.
-    pub(super) fn leave_to(&mut self, id: u64, position: usize) {
+    /// No other reader will come: what this one has read is let go, by the caller,
+    /// for its owner is foreign code.
+    pub(super) fn leave_to(&mut self, id: u64, position: usize) -> Vec<Copied> {
         self.sole = Some(id);
         let read = position.saturating_sub(self.start);
-        self.frames.drain(..read.min(self.frames.len()));
+        let read = self.frames.drain(..read.min(self.frames.len())).collect();
         self.start = position;
+        read
     }
 
     /// Bytes from this frame on.

@@ -1,27 +1,49 @@
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, AtomicI64},
-    },
-};
+//! Both maps go through the same tests.
 
-use proptest::prelude::*;
+use std::sync::atomic::AtomicI64;
 
 use super::*;
-use crate::key::{KeySpace, value};
+use crate::clock::Tick;
 
-/// A word as a rate limiter keeps it: the tick until which the key is refused.
+/// What a user sees of a state, in either map.
+trait Look<V> {
+    fn look(&self) -> &V;
+    fn is_current(&self) -> bool;
+}
+
+impl<V> Look<V> for &V {
+    fn look(&self) -> &V {
+        self
+    }
+    fn is_current(&self) -> bool {
+        true
+    }
+}
+
+impl<V> Look<V> for Held<'_, V> {
+    fn look(&self) -> &V {
+        self.state()
+    }
+    fn is_current(&self) -> bool {
+        (*self).is_current()
+    }
+}
+
+/// A word as a rate limiter keeps it: the tick until which the key is refused. It retires once
+/// that has passed.
 #[derive(Default)]
 struct Word(AtomicU64);
 
 const DEAD: u64 = u64::MAX;
 
+/// A tick as a word: zero is a fresh one.
+fn at(now: u64) -> u64 {
+    now.saturating_add(1)
+}
+
 impl Evict for Word {
     fn try_retire(&self, now: Tick) -> bool {
-        let retire = |until| (until <= now.as_nanos()).then_some(DEAD);
+        let retire = |until| (until < at(now.as_nanos())).then_some(DEAD);
         match self
             .0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, retire)
@@ -32,177 +54,40 @@ impl Evict for Word {
     }
 }
 
-/// One grant per `cost` ticks; `None` if the word is dead.
-fn take(word: &Word, now: u64, cost: u64) -> Option<bool> {
-    let grant = |until| (until <= now).then_some(now.saturating_add(cost));
-    match word
-        .0
-        .fetch_update(Ordering::AcqRel, Ordering::Acquire, grant)
-    {
-        Ok(_) => Some(true),
-        Err(DEAD) => None,
-        Err(_) => Some(false),
+impl Recycle for Word {
+    fn renew(&self) {
+        self.0.store(0, Ordering::Release);
     }
 }
 
-fn key(id: u64) -> KeyId {
-    // The low half picks the bucket: small numbers as they are would all meet in one.
-    let low = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    KeyId::from_u128(u128::from(id) << 64 | u128::from(low))
+/// One grant per `cost` ticks; `None` if the word is dead, or another key's.
+fn take(look: &impl Look<Word>, now: u64, cost: u64) -> Option<bool> {
+    take_from(look.look(), now, cost, || look.is_current())
 }
 
-fn with(keyed: &Keyed<Word>, id: KeyId, now: u64, cost: u64) -> Result<bool, Overflow> {
-    keyed.with(id, Tick::from_nanos(now), Word::default, |word| {
-        take(word, now, cost)
-    })
-}
-
-fn entries(keyed: &Keyed<Word>) -> usize {
-    keyed
-        .shards
-        .iter()
-        .map(|shard| shard.0.lock().entries.len())
-        .sum()
-}
-
-proptest! {
-    /// Against a map that never evicts. All entries are asked (the cap is at most the probes), so
-    /// a key is refused a place exactly if the cap is full of others that are not idle.
-    #[test]
-    fn agrees_with_an_unbounded_map(
-        cap in 1..=PROBES,
-        ops in prop::collection::vec((0_u64..24, 0_u64..4, 0_u64..40), 1..400),
-    ) {
-        let keyed = Keyed::new(cap);
-        let mut model: HashMap<u64, u64> = HashMap::new();
-        let mut now = 0;
-        for (id, step, cost) in ops {
-            now += step;
-            let busy = model.values().filter(|&&until| until > now).count();
-            let until = model.get(&id).copied().unwrap_or(0);
-            let expected = match until <= now {
-                true if busy == cap => Err(Overflow),
-                granted => Ok(granted),
-            };
-            if expected == Ok(true) {
-                model.insert(id, now + cost);
-            }
-            prop_assert_eq!(with(&keyed, key(id), now, cost), expected);
-            prop_assert!(keyed.len() <= cap);
-            prop_assert_eq!(keyed.len(), entries(&keyed));
-            prop_assert_eq!(keyed.len(), keyed.map.0.len());
+fn take_from(word: &Word, now: u64, cost: u64, is_current: impl Fn() -> bool) -> Option<bool> {
+    loop {
+        let until = word.0.load(Ordering::Acquire);
+        if until == DEAD || !is_current() {
+            return None;
+        }
+        let next = match until {
+            0 => at(now),
+            until if until <= at(now) => at(now).saturating_add(cost).min(DEAD - 1),
+            _ => return Some(false),
+        };
+        let taken = word
+            .0
+            .compare_exchange(until, next, Ordering::AcqRel, Ordering::Relaxed);
+        if taken.is_ok() && until != 0 {
+            return Some(true);
         }
     }
 }
 
-/// Fault 37: one state per key and no grant over the quota, with evictions all the time.
+/// The states of an [`Index`] that were removed go soon after.
 #[test]
-fn threads_agree_on_one_state_per_key() {
-    const THREADS: usize = 16;
-    const KEYS: usize = 96;
-    const CAP: usize = 24;
-    const ROUNDS: usize = 400;
-    const COST: u64 = 25;
-
-    struct Counted<'a>(Word, &'a AtomicI64);
-    impl Evict for Counted<'static> {
-        fn try_retire(&self, now: Tick) -> bool {
-            // The count goes first: the next state of the key may be made right after.
-            self.1.fetch_sub(1, Ordering::AcqRel);
-            let retired = self.0.try_retire(now);
-            if !retired {
-                self.1.fetch_add(1, Ordering::AcqRel);
-            }
-            retired
-        }
-    }
-
-    let states: &'static [AtomicI64] =
-        Box::leak((0..KEYS).map(|_| AtomicI64::new(0)).collect::<Box<[_]>>());
-    let grants: Vec<AtomicU64> = (0..KEYS * ROUNDS).map(|_| AtomicU64::new(0)).collect();
-    let keyed: Keyed<Counted<'static>> = Keyed::new(CAP);
-    let barrier = Barrier::new(THREADS);
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (keyed, grants, barrier, over) = (&keyed, &grants, &barrier, &over);
-            scope.spawn(move || {
-                let mut random = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(thread as u64 + 1);
-                for round in 0..ROUNDS {
-                    // One tick for all threads of a round: grants are compared by rounds.
-                    barrier.wait();
-                    let now = round as u64 * 10;
-                    for op in 0..48 {
-                        random ^= random << 13;
-                        random ^= random >> 7;
-                        random ^= random << 17;
-                        // All at the same key first, then each at its own.
-                        let id = if op == 0 { round as u64 } else { random } % KEYS as u64;
-                        let id = usize::try_from(id).unwrap();
-                        let make = || {
-                            let before = states[id].fetch_add(1, Ordering::AcqRel);
-                            over.fetch_or(before > 0, Ordering::Relaxed);
-                            Counted(Word::default(), &states[id])
-                        };
-                        // A panic must not leave the others at the barrier.
-                        let granted = catch_unwind(AssertUnwindSafe(|| {
-                            keyed.with(key(id as u64), Tick::from_nanos(now), make, |state| {
-                                take(&state.0, now, COST)
-                            })
-                        }));
-                        over.fetch_or(granted.is_err(), Ordering::Relaxed);
-                        if matches!(granted, Ok(Ok(true))) {
-                            grants[id * ROUNDS + round].fetch_add(1, Ordering::Relaxed);
-                        }
-                        let len = keyed.len().max(keyed.map.0.len());
-                        over.fetch_or(len > CAP, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    assert!(
-        !over.into_inner(),
-        "two states of one key, or more entries than the cap"
-    );
-    assert!(
-        keyed.evicted() > 1000 && keyed.overflowed() > 1000,
-        "{keyed:?}"
-    );
-    for id in 0..KEYS {
-        // A grant lasts 25 ticks, so at most one in any three rounds.
-        let rounds = &grants[id * ROUNDS..(id + 1) * ROUNDS];
-        for three in rounds.windows(3) {
-            let sum: u64 = three.iter().map(|n| n.load(Ordering::Relaxed)).sum();
-            assert!(sum <= 1, "{sum} grants of key {id} where the quota is 1");
-        }
-    }
-}
-
-/// Resident memory of this process in bytes.
-fn resident() -> Option<usize> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * 4096)
-}
-
-/// How many keys a flood has: a million, or what `KEEP_FLOOD` says (then run the test alone).
-fn flood() -> u64 {
-    std::env::var("KEEP_FLOOD")
-        .ok()
-        .and_then(|keys| keys.parse().ok())
-        .unwrap_or(1_000_000)
-}
-
-/// Faults 50 and 51: a flood of keys neither grows the map, nor evicts a penalty, nor disturbs
-/// the keys that are in use.
-#[test]
-fn fault_050_flood_is_bounded() {
-    const CAP: usize = 50_000;
-    const HOT: u64 = 1_000;
-    const BYTES_PER_ENTRY: usize = 200;
-
-    /// Counts the states whose memory is not given back yet.
+fn removed_states_are_freed() {
     struct Tracked<'a>(Word, &'a AtomicI64);
     impl Evict for Tracked<'_> {
         fn try_retire(&self, now: Tick) -> bool {
@@ -215,152 +100,77 @@ fn fault_050_flood_is_bounded() {
         }
     }
 
+    const CAP: usize = 5_000;
     let held: &'static AtomicI64 = Box::leak(Box::default());
-    let space = KeySpace::new();
-    let id = |n: u64| space.id(&value(|n: &u64| Some(*n)), &n).unwrap();
     let keyed: Keyed<Tracked<'static>> = Keyed::new(CAP);
-    let with = |n, now, cost| {
+    let mut most = 0;
+    for n in 0..200_000_u64 {
         let make = || {
             held.fetch_add(1, Ordering::Relaxed);
             Tracked(Word::default(), held)
         };
-        keyed.with(id(n), Tick::from_nanos(now), make, |state| {
-            take(&state.0, now, cost)
-        })
+        let key = KeyId::new(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let _ = keyed.with(key, Tick::from_nanos(n), make, |state| {
+            take(&&state.0, n, 10)
+        });
+        most = most.max(held.load(Ordering::Relaxed));
+    }
+    assert!(keyed.evicted() > 100_000);
+    // Lookups of other tests, paused midway, may hold them up.
+    assert!(most <= CAP as i64 + 50_000, "{most} states in memory");
+}
+
+/// An index over a few keys as it grows and shrinks, with a lookup that only knows some.
+#[test]
+fn a_table_finds_what_is_there_and_nothing_else() {
+    let mut random = 7_u64;
+    let mut draw = |n: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % n
     };
-    let before = resident();
-    // Penalised far beyond the flood, each with a state that differs from a fresh one.
-    for hot in 0..HOT {
-        assert_eq!(with(hot, 0, u64::MAX / 2), Ok(true));
-    }
-    // Each key of the flood is busy for as long as 40,000 others take: idle ones are rare.
-    let mut most_held = 0;
-    for n in 0..flood() {
-        let _ = with(HOT + n, n, 40_000);
-        if n % 1024 == 0 {
-            assert!(keyed.len() <= CAP);
-            most_held = most_held.max(held.load(Ordering::Relaxed));
-        }
-    }
-    assert_eq!(keyed.len(), CAP);
-    assert!(keyed.map.0.len() <= CAP);
-    assert!(keyed.evicted() + keyed.overflowed() + CAP as u64 >= flood() + HOT);
-    assert!(keyed.evicted() > flood() / 2, "{keyed:?}");
-    for hot in 0..HOT {
-        assert_eq!(with(hot, flood(), 1), Ok(false), "a penalty was evicted");
-    }
-    // Removed states go soon after. Lookups of other tests, paused midway, may hold them up.
-    assert!(most_held <= 2 * CAP as i64, "{most_held} states in memory");
-    // The process's memory means something only if no other test runs in it.
-    if let (Ok(_), Some(before), Some(after)) = (std::env::var("KEEP_FLOOD"), before, resident()) {
-        let grown = after.saturating_sub(before);
-        println!("{} bytes per entry, {most_held} states", grown / CAP);
-        assert!(grown <= CAP * BYTES_PER_ENTRY * 11 / 10, "{grown} bytes");
-    }
-}
-
-/// Fault 51: at the cap, with no idle entry, nobody gets in and nobody is put out.
-#[test]
-fn fault_051_penalties_stay() {
-    let keyed = Keyed::new(4096);
-    for n in 0..4096 {
-        assert_eq!(with(&keyed, key(n), 0, 1000), Ok(true));
-    }
-    for n in 4096..50_000 {
-        assert_eq!(with(&keyed, key(n), 999, 1000), Err(Overflow));
-    }
-    assert_eq!(
-        (keyed.len(), keyed.evicted(), keyed.overflowed()),
-        (4096, 0, 45_904)
-    );
-    for n in 0..4096 {
-        assert_eq!(with(&keyed, key(n), 999, 1), Ok(false));
-    }
-    // All are idle now.
-    assert_eq!(with(&keyed, key(5000), 1000, 1), Ok(true));
-    assert_eq!((keyed.len(), keyed.evicted()), (4096, 1));
-}
-
-/// The hand goes round: an idle entry is found after at most `cap / PROBES` refusals.
-#[test]
-fn the_hand_reaches_every_entry() {
-    let keyed = Keyed::new(200);
-    for n in 0..200 {
-        assert_eq!(
-            with(&keyed, key(n), 0, if n == 131 { 10 } else { 1000 }),
-            Ok(true)
-        );
-    }
-    let refused = (200..400)
-        .take_while(|&n| with(&keyed, key(n), 10, 1000).is_err())
-        .count();
-    assert_eq!(refused, 131 / PROBES);
-    assert_eq!((keyed.len(), keyed.evicted()), (200, 1));
-}
-
-/// Fault 52: with a keyed hash, neither shards nor buckets can be chosen.
-#[test]
-fn fault_052_ids_spread_evenly() {
-    fn largest<T: Eq + Hash>(of: impl Iterator<Item = T>) -> usize {
-        let mut sizes: HashMap<T, usize> = HashMap::new();
-        of.for_each(|bin| *sizes.entry(bin).or_default() += 1);
-        sizes.into_values().max().unwrap()
-    }
-    let space = KeySpace::new();
-    let keyed = Keyed::new(1 << 16);
-    let ids: Vec<KeyId> = (0..1 << 16)
-        .map(|n: u64| space.id(&value(|n: &u64| Some(*n)), &n).unwrap())
+    let table: Table<Word> = Table::new(1, 4096);
+    // Few hashes, so that cells collide, and the first and the last cell are met.
+    let keys: Vec<KeyId> = (0..3_000_u64)
+        .map(|n| KeyId::new((n % 61).wrapping_mul(0x0411_0000_0000_0000) ^ n << 16 ^ n))
         .collect();
-    for &id in &ids {
-        assert_eq!(with(&keyed, id, 0, 1), Ok(true));
+    let mut there = std::collections::HashMap::new();
+    for step in 0..60_000 {
+        // Up to nearly all, and down to none again.
+        let grows = step / 10_000 % 2 == 0;
+        let key = keys[usize::try_from(draw(keys.len() as u64)).unwrap()];
+        let place = Place { shard: 0, key };
+        assert_eq!(table.get(place), there.get(&key).copied());
+        if let Some(slot) = table.peek(place, Held::is_current) {
+            assert!(slot && there.contains_key(&key));
+        }
+        match there.get(&key) {
+            None if grows => {
+                let slot = table.insert(place, Word::default).unwrap();
+                assert!(there.values().all(|other| *other != slot));
+                there.insert(key, slot);
+            }
+            Some(slot) if !grows => {
+                table.remove(0, slot);
+                there.remove(&key);
+            }
+            _ => {}
+        }
+        assert_eq!(table.len(), there.len());
     }
-    let shard = keyed
-        .shards
-        .iter()
-        .map(|shard| shard.0.lock().entries.len())
-        .max()
-        .unwrap();
-    assert!(
-        shard <= (1 << 16) / SHARDS * 2,
-        "the largest shard holds {shard}"
-    );
-    let folded = |id: &KeyId| {
-        let mut fold = Fold::default();
-        id.hash(&mut fold);
-        fold.finish()
-    };
-    // What the map looks at: high bits for the bucket, low bits for the tag within.
-    assert!(largest(ids.iter().map(|id| folded(id) >> 56)) <= 512);
-    assert!(largest(ids.iter().map(|id| folded(id) & 0xff)) <= 512);
 }
 
-#[test]
-fn panics_leave_everything_in_order() {
-    let keyed = Keyed::new(1);
-    let tick = Tick::ZERO;
-    let panics = |make: fn() -> Word, f: fn(&Word) -> Option<bool>| {
-        catch_unwind(AssertUnwindSafe(|| keyed.with(key(7), tick, make, f))).is_err()
-    };
-    assert!(panics(|| panic!("make"), |_| None));
-    assert_eq!((keyed.len(), entries(&keyed), keyed.map.0.len()), (0, 0, 0));
-    assert!(panics(Word::default, |_| panic!("f")));
-    assert_eq!((keyed.len(), entries(&keyed), keyed.map.0.len()), (1, 1, 1));
-    // The entry is whole and idle: another key may have its place, also by a panic.
-    assert_eq!(with(&keyed, key(8), 0, 0), Ok(true));
-    assert!(panics(|| panic!("make"), |_| None));
-    assert_eq!((keyed.len(), entries(&keyed), keyed.map.0.len()), (0, 0, 0));
-    assert_eq!(with(&keyed, key(7), 0, 1), Ok(true));
+mod index {
+    pub(super) type Under<V> = super::Index<V>;
+
+    mod suite;
 }
 
-#[test]
-fn a_state_retired_from_outside_is_replaced() {
-    let keyed = Keyed::new(2);
-    assert_eq!(with(&keyed, key(1), 0, 5), Ok(true));
-    let retired = keyed.with(key(1), Tick::from_nanos(5), Word::default, |word| {
-        Some(word.try_retire(Tick::from_nanos(5)))
-    });
-    assert_eq!(retired, Ok(true));
-    assert_eq!(with(&keyed, key(1), 5, 5), Ok(true));
-    assert_eq!(with(&keyed, key(1), 6, 5), Ok(false));
-    assert_eq!((keyed.len(), entries(&keyed), keyed.map.0.len()), (1, 1, 1));
+mod table {
+    pub(super) type Under<V> = super::Table<V>;
+
+    mod suite {
+        include!("tests/index/suite.rs");
+    }
 }

@@ -13,12 +13,13 @@ proptest! {
         income in 0_u64..5,
         cost in 1_u64..20,
         burst in 1_u64..8,
-        steps in prop::collection::vec((0_u64..40, 0_usize..6), 1..60),
+        steps in prop::collection::vec((0_u64..40, 0_usize..6, 0_usize..3), 1..60),
     ) {
         let terms = Terms { income, cost, most: burst * cost };
         let share = Share::with_owned(2);
         let mut balance = 0;
-        for (requests, asked) in steps {
+        let mut out = 0_usize;
+        for (requests, asked, returned) in steps {
             for request in 0..requests {
                 share.pay_from(usize::try_from(request % 4).unwrap());
                 balance = (balance + income).min(terms.most);
@@ -28,6 +29,13 @@ proptest! {
                 let there = balance >= cost;
                 prop_assert_eq!(share.take(terms), there);
                 balance -= if there { cost } else { 0 };
+                out += usize::from(there);
+            }
+            for _ in 0..returned.min(out) {
+                out -= 1;
+                share.give_back(terms);
+                balance = (balance + cost).min(terms.most);
+                prop_assert_eq!(share.balance(terms), balance);
             }
         }
     }

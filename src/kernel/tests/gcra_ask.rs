@@ -74,6 +74,7 @@ proptest! {
 fn a_mark_is_no_answer() {
     let quota = Quota::new(1, nanos(1), 1, Duration::ZERO).unwrap();
     let gcra = Gcra::new();
+    assert!(gcra.level(&quota, at(4)).is_some());
     assert!(gcra.try_retire(&quota, at(5)));
     for now in [0, 5, u64::MAX / 2, u64::MAX - 3, u64::MAX] {
         assert_eq!(gcra.ask(&quota, at(now), 1), Answer::Unsure, "at {now}");

@@ -40,6 +40,48 @@ fn loom_share_grants_what_was_paid() {
     });
 }
 
+/// What is given back can be taken by somebody else, once, whoever is between.
+#[test]
+fn loom_share_gives_back_what_was_taken() {
+    for most in [2, 3] {
+        model(2, move || {
+            let terms = Terms {
+                income: 1,
+                cost: 1,
+                most,
+            };
+            let share = Arc::new(Share::with_owned(1));
+            share.pay_from(0);
+            share.pay_from(0);
+            let gives_back = {
+                let share = Arc::clone(&share);
+                thread::spawn(move || {
+                    if share.take(terms) {
+                        share.give_back(terms);
+                    }
+                })
+            };
+            let keeps = {
+                let share = Arc::clone(&share);
+                thread::spawn(move || u64::from(share.take(terms)) + u64::from(share.take(terms)))
+            };
+            share.pay_from(0);
+            gives_back.join().unwrap();
+            let kept = keeps.join().unwrap();
+            assert!(kept >= 1, "only one was out at a time");
+            let left = share.balance(terms);
+            assert!(left <= most && kept + left <= 3, "{kept} and {left}");
+            // Only what is above the cap is lost.
+            assert!(kept + left >= most.min(3), "{kept} and {left}");
+            let mut again = 0;
+            while share.take(terms) {
+                again += 1;
+            }
+            assert_eq!(again, left);
+        });
+    }
+}
+
 #[test]
 fn loom_tokens_are_taken_once() {
     model(2, || {

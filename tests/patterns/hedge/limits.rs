@@ -1,11 +1,12 @@
 //! What keeps hedges from making an overload worse.
 
+use http::Request;
 use tower::{Layer, Service};
 use tower_keep::attempt;
 use tower_keep::budget::{self, Budget};
 use tower_keep::deadline::Deadline;
 use tower_keep::hedge::{self, HedgeLayer};
-use tower_keep::test_util::{Call, ManualClock, finish_on};
+use tower_keep::test_util::{Call, Hand, ManualClock, Ready, finish_on};
 
 use super::{answer, hedges, layer, outcome, policy, setup};
 use crate::support::{BROKEN, Fail, inner, ms, request};
@@ -26,8 +27,7 @@ fn a_budget_ends_it() {
     let (probe, script, _) = inner(&time);
     for n in 0..30 {
         script.then_call(Call::never());
-        let mut hand =
-            tower_keep::test_util::Hand::new(layers[n % 2].layer(probe.clone()).call(request("a")));
+        let mut hand = Hand::new(layers[n % 2].layer(probe.clone()).call(request("a")));
         assert!(hand.poll().is_pending());
         // As far as the delay, and no further: the floor pays one a second.
         time.advance(ms(100));
@@ -73,7 +73,7 @@ fn fault_067_nor_by_who_is_polled_late() {
         let mut service = layer.layer(probe);
         let deadline = Deadline::after(&time.clock(), ms(150));
         let future = deadline.wrap(service.call(request("a")));
-        let mut hand = tower_keep::test_util::Hand::new(Box::pin(future));
+        let mut hand = Hand::new(Box::pin(future));
         assert!(hand.poll().is_pending());
         time.advance(ms(late));
         let _ = hand.poll();
@@ -142,7 +142,7 @@ fn a_mark_reaches_the_tier_outside() {
         let layer = HedgeLayer::with(policy(1), hedge::every(), setup(&time));
         let mut outer = attempt::Attempt::first();
         let mut service = layer.layer(service);
-        let mut hand = tower_keep::test_util::Hand::new(service.call(1));
+        let mut hand = Hand::new(service.call(1));
         assert!(outer.scope(|| hand.poll()).is_ready());
         assert_eq!(outer.is_marked(), marked);
     }
@@ -219,7 +219,7 @@ fn clocks_that_jump_harm_no_call() {
         let mut service = layer.layer(probe);
         for round in 0..40 {
             script.then_call(answer(&time, 200, 50));
-            let mut hand = tower_keep::test_util::Hand::new(service.call(request("a")));
+            let mut hand = Hand::new(service.call(request("a")));
             // At the end of time everything is due.
             let _ = hand.poll();
             match round % 4 {
@@ -254,7 +254,7 @@ fn a_number_from_outside_lifts_no_bound() {
         let mut outer = attempt::Attempt::nth(number);
         let mut service = layer.layer(probe);
         let future = outer.scope(|| service.call(request("a")));
-        let mut hand = tower_keep::test_util::Hand::new(future);
+        let mut hand = Hand::new(future);
         for _ in 0..20 {
             assert!(outer.scope(|| hand.poll()).is_pending());
             time.advance(ms(100));
@@ -262,5 +262,35 @@ fn a_number_from_outside_lifts_no_bound() {
         assert_eq!(layer.handle().snapshot().hedges, 2, "{number}");
         drop(hand);
         watch.assert_quiet();
+    }
+}
+
+/// What was granted for an attempt that is never called, because its service does not
+/// get ready or its request cannot be made, goes back.
+#[test]
+fn a_hedge_that_never_begins_is_not_paid_for() {
+    let rule = budget::Policy::builder().ratio(1, 1).floor(0);
+    for (ready, copies, paid) in [(Ready::Never, 2, 0), (Ready::Now, 1, 0), (Ready::Now, 2, 1)] {
+        let time = ManualClock::new();
+        let budget = Budget::with(rule.build().unwrap(), setup(&time));
+        let made = std::cell::Cell::new(0);
+        let copy = |request: &Request<()>| {
+            made.set(made.get() + 1);
+            (made.get() <= copies).then(|| request.clone())
+        };
+        let layer =
+            HedgeLayer::with_budget(policy(1), hedge::every(), budget.clone(), setup(&time));
+        let layer = layer.replay(tower_keep::replay::by(copy));
+        let (probe, script, watch) = inner(&time);
+        (0..2).for_each(|_| script.then_call(Call::never()));
+        let mut hand = Hand::new(layer.layer(probe).call(request("a")));
+        assert!(hand.poll().is_pending());
+        script.then_ready(ready);
+        time.advance(ms(100));
+        assert!(hand.poll().is_pending());
+        assert_eq!(watch.counts().in_flight, 1 + paid);
+        drop(hand);
+        let snapshot = budget.snapshot();
+        assert_eq!((snapshot.granted, snapshot.balance), (1, 1 - paid));
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::util::BoxCloneService;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::budget::{self, Budget};
 use tower_keep::clock::Clock;
 use tower_keep::hedge::{self, HedgeLayer};
@@ -103,4 +104,82 @@ async fn an_attempt_of_another_budget_pays_nothing() {
     assert!(service.oneshot(()).await.is_ok());
     let balance = [of_retry, of_hedge].map(|budget| budget.snapshot().balance);
     assert_eq!(balance, [1, 1]);
+}
+
+/// Retries and hedges of one budget, whichever is inside which.
+type Tower = BoxCloneService<(), (), Fail>;
+
+#[derive(Debug, Clone, Copy)]
+enum Tier {
+    Retry,
+    Hedge,
+}
+
+fn nested(tiers: [Tier; 2], budgets: [Budget; 2], inner: Tower) -> Tower {
+    let tiers = tiers.into_iter().zip(budgets).rev();
+    tiers.fold(inner, |inner, (tier, budget)| match tier {
+        Tier::Retry => BoxCloneService::new(
+            RetryLayer::with_budget(twice(), Idempotent::new(), budget, tokio()).layer(inner),
+        ),
+        Tier::Hedge => BoxCloneService::new(
+            HedgeLayer::with_budget(policy(1), hedge::every(), budget, tokio()).layer(inner),
+        ),
+    })
+}
+
+const NESTINGS: [[Tier; 2]; 4] = [
+    [Tier::Retry, Tier::Retry],
+    [Tier::Retry, Tier::Hedge],
+    [Tier::Hedge, Tier::Retry],
+    [Tier::Hedge, Tier::Hedge],
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_request_pays_once_whatever_is_inside_what() {
+    let ratio = budget::Policy::builder()
+        .ratio(1, 1)
+        .floor(0)
+        .build()
+        .unwrap();
+    let in_flight = budget::Policy::in_flight(Ratio::ONE, 0).unwrap();
+    for tiers in NESTINGS {
+        let good = BoxCloneService::new(tower::service_fn(|()| async { Ok::<(), Fail>(()) }));
+        let hangs = BoxCloneService::new(tower::service_fn(|()| {
+            std::future::pending::<Result<(), Fail>>()
+        }));
+        for shared in [true, false] {
+            let budgets = budgets(ratio, shared);
+            let service = nested(tiers, budgets.clone(), good.clone());
+            for _ in 0..7 {
+                service.clone().oneshot(()).await.unwrap();
+            }
+            let saved = budgets.map(|budget| budget.snapshot().balance);
+            assert_eq!(saved, [7, 7], "{tiers:?} {shared}");
+
+            let budgets = self::budgets(in_flight, shared);
+            let mut service = nested(tiers, budgets.clone(), hangs.clone());
+            let calls: Vec<_> = (0..7).map(|_| service.call(())).collect();
+            let room = budgets.each_ref().map(|b| b.snapshot().balance);
+            assert_eq!(room, [7, 7], "{tiers:?} {shared}");
+            drop(calls);
+            let room = budgets.map(|budget| budget.snapshot().balance);
+            assert_eq!(room, [0, 0], "{tiers:?} {shared}");
+        }
+    }
+}
+
+/// Every attempt that fails takes a token, the outermost first one among them.
+#[tokio::test(start_paused = true)]
+async fn a_failure_takes_one_token_whatever_is_inside_what() {
+    let rule = budget::Policy::grpc(100, Ratio::percent(10)).unwrap();
+    for tiers in NESTINGS {
+        let bad = BoxCloneService::new(tower::service_fn(|()| async { Err::<(), _>(BROKEN) }));
+        let [budget, _] = budgets(rule, true);
+        let service = nested(tiers, [budget.clone(), budget.clone()], bad);
+        let before = budget.snapshot();
+        assert!(service.oneshot(()).await.is_err());
+        let after = budget.snapshot();
+        let attempts = 1 + after.granted - before.granted;
+        assert_eq!(before.balance - after.balance, attempts, "{tiers:?}");
+    }
 }
