@@ -19,6 +19,15 @@ pub enum OnStuck {
 }
 
 /// What a watchdog's layer calls too long: valid by construction.
+///
+/// In a file, with all its keys ([notation](crate::policy#policies-in-files)):
+///
+/// ```toml
+/// stuck_after = "30s"
+/// hung_after = "1m"
+/// on_stuck = "tell"  # or "reject"
+/// capacity = 1024
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "PolicyBuilder"))]
