@@ -101,6 +101,8 @@ pub enum RejectionKind {
     Injected,
     /// balance: no endpoint that could take the request within the longest wait.
     NoEndpoint,
+    /// watchdog: in flight for so long that it was given up.
+    Stuck,
 }
 
 impl RejectionKind {
@@ -129,6 +131,7 @@ impl RejectionKind {
             Self::Closed => "closed by an operator",
             Self::Injected => "chaos: injected failure",
             Self::NoEndpoint => "balance: no endpoint available",
+            Self::Stuck => "watchdog: stuck for too long",
         }
     }
 
@@ -157,6 +160,7 @@ impl RejectionKind {
             Self::Closed => "closed",
             Self::Injected => "injected",
             Self::NoEndpoint => "no_endpoint",
+            Self::Stuck => "stuck",
         }
     }
 }

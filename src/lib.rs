@@ -78,6 +78,10 @@
     doc = "| [`balance`] | what one endpoint gets: picks among many, leaves out the sick, follows discovery |"
 )]
 #![cfg_attr(
+    feature = "watchdog",
+    doc = "| [`watchdog`] | how long nobody notices that nothing moves: tasks, requests, the runtime |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -118,12 +122,16 @@
 //! Longer texts: [in which order to stack](docs::order), [errors](docs::errors),
 //! [cancel safety](docs::cancel_safety), [what is shared](docs::sharing),
 //! [tuning](docs::tuning), [timers](docs::timers), [testing](docs::testing).
+#![cfg_attr(
+    feature = "watchdog",
+    doc = "And what to look at [when something stands still](docs::stalls)."
+)]
 //!
 //! # Features
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `health`, `chaos` | no | the pattern |
+//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `health`, `chaos`, `watchdog` | no | the pattern |
 //! | `balance` | no | the pattern, over lists and watch channels |
 //! | `discover` | no | `balance` over any `tower::discover` stream |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
@@ -203,6 +211,8 @@ pub mod retry;
 pub mod throttle;
 #[cfg(feature = "timeout")]
 pub mod timeout;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 
 pub use error::{AsRejection, Error, LayerId, Rejection, RejectionKind, check};
 #[cfg(feature = "http")]

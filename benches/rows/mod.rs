@@ -25,6 +25,7 @@ use tower_keep::key;
 use tower_keep::retry::{self, Idempotent, RetryLayer};
 use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
+use tower_keep::watchdog::{self, WatchdogLayer};
 use tower_keep::{Error, Override, Ratio, Setup};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -120,6 +121,18 @@ pub(crate) const ROWS: &[Row] = &[
     row("retry, ready", true, || of(retried().layer(Inner), ready)),
     row("retry, pending once", false, || {
         of(retried().layer(Once), pending(Waking::Noop))
+    }),
+    row("watchdog, ready", true, || {
+        of(
+            WatchdogLayer::new(watchdog::Policy::default()).layer(Inner),
+            ready,
+        )
+    }),
+    row("watchdog, pending once", false, || {
+        of(
+            WatchdogLayer::new(watchdog::Policy::default()).layer(Once),
+            pending(Waking::Noop),
+        )
     }),
     row("retry over a timeout, ready", false, || {
         of(retried().layer(timed().layer(Inner)), ready)

@@ -81,7 +81,12 @@ impl Child {
 
     /// Asks for a report.
     pub(crate) async fn report(&mut self) -> Result<Value, String> {
-        let command = format!("{}\n", json!({"command": "report"}));
+        self.ask("report").await
+    }
+
+    /// Asks it to do something, and waits for its answer.
+    pub(crate) async fn ask(&mut self, what: &str) -> Result<Value, String> {
+        let command = format!("{}\n", json!({"command": what}));
         self.input
             .write_all(command.as_bytes())
             .await

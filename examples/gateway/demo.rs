@@ -133,6 +133,10 @@ async fn pass(mode: &str, seed: u64, config: Option<&Path>) -> Result<(Value, Va
         }
         seen.insert(kind.name().to_owned(), json!(count));
     }
+    // When the load is over, lest it is measured.
+    if mode == "guarded" {
+        gateway.ask("stall").await?;
+    }
     let layers = gateway.report().await?["layers"].take();
     let Value::Object(mut report) = report else {
         return Err("the load generator reported nothing".to_owned());

@@ -161,12 +161,26 @@ pub(crate) async fn child(guarded: bool, mut options: Options) -> Result<(), Str
     let guards = guarded.then(|| Guards::new(&policies));
     let gateway = Gateway::new(upstreams, &policies, guards.as_ref());
     tokio::spawn(gateway.serve(listener, std::future::pending(), Duration::ZERO));
+    let _watchdog = guards.as_ref().map(Guards::watchdog).transpose()?;
     child::say_listening(address);
-    while commands.recv().await.is_some() {
+    while let Some(command) = commands.recv().await {
+        if command.contains("stall") {
+            stall().await;
+        }
         let layers = guards.as_ref().map(Guards::layers).unwrap_or_default();
         term::out(&json!({"layers": layers}).to_string());
     }
     Ok(())
+}
+
+/// Blocks a worker of the runtime, as a call does that is not async.
+#[allow(clippy::disallowed_methods, reason = "that is the fault")]
+async fn stall() {
+    let blocked = tokio::spawn(async { std::thread::sleep(scenario::STALL) });
+    // It only sleeps: there is nothing to hear of it.
+    let _ = blocked.await;
+    // So that it is seen to be over.
+    clock::sleep(scenario::STALL / 3).await;
 }
 
 /// Ctrl-C and, where it exists, SIGTERM.

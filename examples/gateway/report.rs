@@ -93,6 +93,14 @@ pub(crate) fn print(result: &Value) {
                     &cell(&values["trips"]),
                 );
             }
+            Some("watchdog") => {
+                let of = |key: &str| cell(&values[key]);
+                let (seen, over) = (of("expiries"), of("recoveries"));
+                let cause = values["last_cause"].as_str().unwrap_or("-");
+                row("stalls planted", "-", "1");
+                row("  seen, over", "-", &format!("{seen}, {over}"));
+                row("  as", "-", cause);
+            }
             Some("hedge") => {
                 let (made, won) = (cell(&values["hedges"]), cell(&values["won"]));
                 row(

@@ -30,6 +30,9 @@ pub(crate) const DURATION: Duration = Duration::from_secs(14);
 pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
 pub(crate) const SURGE: (f64, f64) = (2.0, 9.0);
 pub(crate) const OUTAGE: (f64, f64) = (5.0, 9.0);
+
+/// How long a worker of the guarded gateway is blocked when the load is over.
+pub(crate) const STALL: Duration = Duration::from_millis(1_500);
 /// Exchanges the gateway holds at once, bare or guarded.
 pub(crate) const MAX_IN_FLIGHT: usize = 128;
 pub(crate) const DEFAULT_SEED: u64 = 20_260_101;

@@ -32,6 +32,7 @@ use tower_keep::replay::Buffered;
 use tower_keep::retry::{self, RetryLayer};
 use tower_keep::throttle::{self, ThrottleLayer};
 use tower_keep::timeout::{self, TimeoutLayer};
+use tower_keep::watchdog::Watchdog;
 use tower_keep::{AsRejection, Registry, RejectionKind, Setup, event, key, replay, respond};
 
 use crate::again;
@@ -53,6 +54,9 @@ pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-gateway-fallb
 /// No caller is served for longer than this, whatever it says. Long uploads and downloads are not
 /// affected: the deadline ends with the head of the response.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// A worker that has not come back for so long stands still.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// How much of a request's body is kept for another attempt.
 const REPLAYED: usize = 64 * 1024;
@@ -178,6 +182,15 @@ impl Guards {
             .classify(Http)
             .marked_in(FALLBACK);
         BoxCloneSyncService::new(ServiceBuilder::new().layer(fallback).service(inner))
+    }
+
+    /// Watches the runtime that this is called in.
+    pub(crate) fn watchdog(&self) -> Result<Watchdog, String> {
+        let runtime = tokio::runtime::Handle::current();
+        Watchdog::builder(self.setup("watchdog".to_owned()))
+            .runtime("gateway", runtime, STANDSTILL)
+            .start()
+            .map_err(|error| error.to_string())
     }
 
     /// A snapshot of every layer.

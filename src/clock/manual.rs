@@ -98,6 +98,21 @@ impl ManualClock {
         timers.waiting.first_key_value().map(|((due, _), _)| *due)
     }
 
+    #[cfg(feature = "watchdog")]
+    pub(super) fn nap_until(&self, due: Tick) {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut sleep = ManualSleep::new(self.clone(), due);
+        if sleep.poll(&mut Context::from_waker(&waker)).is_pending() {
+            std::thread::park();
+        }
+    }
+
     pub(super) fn identity(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }

@@ -182,6 +182,17 @@ impl Clock {
             .unwrap_or(std::time::SystemTime::UNIX_EPOCH)
     }
 
+    /// Blocks this thread until `due`, or until somebody unparks it; it may return
+    /// earlier. For threads of their own: no runtime is needed.
+    #[cfg(feature = "watchdog")]
+    pub(crate) fn nap_until(&self, due: Tick) {
+        #[cfg(any(test, feature = "test-util"))]
+        if let Source::Manual(manual) = &self.source {
+            return manual.nap_until(due);
+        }
+        std::thread::park_timeout(due.saturating_since(self.now()));
+    }
+
     /// The time, read once for all layers that are called within one `call`.
     #[inline]
     pub(crate) fn stamp(&self) -> Stamp {

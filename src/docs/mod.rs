@@ -30,5 +30,9 @@ pub mod tuning {}
 #[doc = include_str!("testing.md")]
 pub mod testing {}
 
+#[cfg(feature = "watchdog")]
+#[doc = include_str!("stalls.md")]
+pub mod stalls {}
+
 #[doc = include_str!("timers.md")]
 pub mod timers {}

@@ -24,11 +24,16 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_status` | `layer`, `kind`, `name`; 0 passes, 1 warns, 2 fails |
 /// | `keep_<pattern>_endpoint_changes_total` | `layer`, `change` |
 /// | `keep_<pattern>_discovery_failures_total` | `layer` |
+/// | `keep_<pattern>_expiries_total` | `layer`, `subject`, `of`, `cause` |
+/// | `keep_<pattern>_recovered_total` | `layer`, `subject`, `of` |
+/// | `keep_<pattern>_stuck_total` | `layer` |
+/// | `keep_<pattern>_kick_age_seconds`, `keep_<pattern>_interval_seconds` | `layer`, `task` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
 /// `layer` is the name from [`Setup::named`](crate::Setup::named), `name` that of a
-/// health check or its group; all other label values are from closed sets, so the number of series does not grow with
+/// health check or its group; all other label values are from closed sets, or names
+/// that you gave to a watchdog, so the number of series does not grow with
 /// traffic. Each event allocates for its labels.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Metrics;
@@ -99,6 +104,24 @@ impl Listener for Metrics {
             }
             Event::DiscoveryFailed => {
                 counter!(name("discovery_failures_total"), "layer" => layer).increment(1);
+            }
+            Event::Expired(expired) => {
+                let (name, of) = (name("expiries_total"), expired.subject.name().to_owned());
+                let (subject, cause) = (expired.subject.label(), expired.cause.label());
+                counter!(name, "layer" => layer, "subject" => subject, "of" => of, "cause" => cause)
+                    .increment(1);
+            }
+            Event::Recovered(subject) => {
+                let (name, of) = (name("recovered_total"), subject.name().to_owned());
+                counter!(name, "layer" => layer, "subject" => subject.label(), "of" => of)
+                    .increment(1);
+            }
+            Event::Stuck(_) => counter!(name("stuck_total"), "layer" => layer).increment(1),
+            Event::Kicked(kicked) => {
+                let (age, task) = (kicked.age.as_secs_f64(), kicked.task.to_owned());
+                let labels = [("layer", layer), ("task", task)];
+                gauge!(name("kick_age_seconds"), &labels).set(age);
+                gauge!(name("interval_seconds"), &labels).set(kicked.interval.as_secs_f64());
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {

@@ -16,6 +16,7 @@ mod metrics;
 mod retry;
 mod trace;
 mod transition;
+mod watched;
 
 use std::fmt;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use self::metrics::Metrics;
 pub use self::retry::{Concluded, Conclusion, Retrying};
 pub use self::trace::Trace;
 pub use self::transition::{CircuitState, Reason, Transition};
+pub use self::watched::{Expired, Kicked, OnWatch, Stall, Stuck};
 use crate::classify::{Cause, Outcome};
 use crate::error::{LayerId, Rejection};
 
@@ -88,6 +90,15 @@ pub enum Event<'a> {
     },
     /// balance: discovery has failed, and will be asked again.
     DiscoveryFailed,
+    /// watchdog: what is watched has made no progress within its interval.
+    Expired(Expired<'a>),
+    /// watchdog: what had expired makes progress again.
+    Recovered(OnWatch<'a>),
+    /// watchdog: a request has been in flight for too long. Told once of each.
+    Stuck(Stuck<'a>),
+    /// watchdog: how long a task's last progress is ago. Told some times in each of its
+    /// intervals.
+    Kicked(Kicked<'a>),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

@@ -6,8 +6,9 @@ use crate::probe::Status;
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
 /// injected faults and limits that change at `debug`, updates, transitions of circuit
 /// breakers and changes of health or of a balancer's endpoints at `info`, requests
-/// without a key and failures of discovery at `warn`, callbacks that panic at `error`,
-/// the rest at `trace`.
+/// without a key and those that are stuck and failures of discovery at `warn`,
+/// callbacks that panic and what a watchdog sees stand still at `error`, the rest at
+/// `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
 /// they are the layer's work, not a fault of it.
@@ -112,6 +113,43 @@ impl Listener for Trace {
             Event::DiscoveryFailed => {
                 tracing::warn!(target: "tower_keep", pattern, name, "discovery failed");
             }
+            Event::Expired(expired) => tracing::error!(
+                target: "tower_keep",
+                pattern,
+                name,
+                subject = expired.subject.label(),
+                of = expired.subject.name(),
+                cause = expired.cause.label(),
+                age = ?expired.age,
+                interval = ?expired.interval,
+                "expired"
+            ),
+            Event::Recovered(subject) => tracing::info!(
+                target: "tower_keep",
+                pattern,
+                name,
+                subject = subject.label(),
+                of = subject.name(),
+                "recovered"
+            ),
+            Event::Stuck(stuck) => tracing::warn!(
+                target: "tower_keep",
+                pattern,
+                name,
+                age = ?stuck.age,
+                stage = stuck.stage,
+                key = ?stuck.key,
+                "stuck"
+            ),
+            Event::Kicked(kicked) => tracing::trace!(
+                target: "tower_keep",
+                pattern,
+                name,
+                task = kicked.task,
+                age = ?kicked.age,
+                interval = ?kicked.interval,
+                "kicked"
+            ),
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

@@ -78,6 +78,7 @@ fn meaning(rejection: &Rejection) -> Meaning {
             "not available for the moment",
         ),
         RejectionKind::Timeout
+        | RejectionKind::Stuck
         | RejectionKind::DeadlineExceeded
         | RejectionKind::BodyTimeout
         | RejectionKind::BodyIdle
@@ -216,6 +217,7 @@ mod tests {
         (RejectionKind::Closed, 503, 14, true),
         (RejectionKind::NoEndpoint, 503, 14, true),
         (RejectionKind::Injected, 500, 13, false),
+        (RejectionKind::Stuck, 504, 4, false),
     ];
 
     #[test]

@@ -56,6 +56,13 @@ impl<T: Settle> Guard<T> {
         &mut self.token
     }
 
+    /// As [`state`](Self::state), to lend it on.
+    #[cfg(feature = "watchdog")]
+    #[inline]
+    pub(crate) fn arc(&self) -> Option<&Arc<T>> {
+        self.state.as_ref()
+    }
+
     /// The state that admitted the call, until it has finished.
     #[must_use]
     pub fn state(&self) -> Option<&T> {

@@ -24,6 +24,7 @@ use tower_keep::replay;
 use tower_keep::retry::{self, Retry, RetryFuture, RetryLayer};
 use tower_keep::throttle::{self, Throttle, ThrottleFuture, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutFuture, TimeoutLayer};
+use tower_keep::watchdog::{self, Kicker, Watchdog, WatchdogLayer, Watched, WatchedFuture};
 use tower_keep::{
     AsRejection, Error, LayerId, Lift, LiftLayer, PolicyError, Registry, Rejection, RejectionKind,
     Setup,
@@ -109,6 +110,9 @@ fn everything_may_go_to_other_threads() {
     both::<ThrottleFuture<Inner, Fails>>();
     both::<AdaptiveFuture<Inner, Fails, tower_keep::release::OnHead, ()>>();
     both::<BulkheadFuture<Inner, Fails, tower_keep::release::OnHead, ()>>();
+    both::<WatchedFuture<Inner, Fails>>();
+    both::<(WatchdogLayer, Watched<()>, watchdog::Handle, Kicker)>();
+    both::<(Watchdog, watchdog::Recorder, watchdog::Systemd)>();
     both::<FallbackFuture<Echo, u64, fallback::Value<u64>, fallback::Unmarked, ()>>();
     both::<ChaosFuture<Inner, u64, Fails, chaos::Calls>>();
     error::<Rejection>();

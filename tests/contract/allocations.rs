@@ -20,6 +20,7 @@ use tower_keep::retry::{self, RetryLayer};
 use tower_keep::test_util::ManualClock;
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
+use tower_keep::watchdog::{self, WatchdogLayer};
 use tower_keep::{Error, Override, Setup};
 
 use crate::support::cases::{
@@ -138,6 +139,7 @@ allocates_nothing! {
     hedge_calls: |s| HedgeLayer::with(hedging(), hedge::every(), s), stop_hedges;
     hedge_learning_calls: |s| HedgeLayer::with(learning(), hedge::every(), s), stop_hedges;
     retry_calls: |s| RetryLayer::with(retry::Policy::default(), retry::Idempotent::new(), s), stop;
+    watchdog_calls: |s| WatchdogLayer::with(watchdog::Policy::default(), s).keyed(one_key()), refuse;
     fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), shut;
 }
 
@@ -156,6 +158,10 @@ fn stop(handle: retry::Handle) {
 }
 
 fn shut(handle: fallback::Handle) {
+    handle.set_override(Override::Close);
+}
+
+fn refuse(handle: watchdog::Handle) {
     handle.set_override(Override::Close);
 }
 

@@ -11,6 +11,7 @@ use tower_keep::hedge::{HedgeLayer, every};
 use tower_keep::retry::{self, RetryLayer};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::{ResponseBodyTimeoutLayer, TimeoutLayer};
+use tower_keep::watchdog::WatchdogLayer;
 
 use crate::support::cases::{
     Connecting, bodies, by_count, finding, hedging, never_asked, permits, rate, timeouts,
@@ -66,6 +67,11 @@ fn futures_stay_small() {
         ),
         ("retry", beyond(&retry()), 300 + carried),
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
+        (
+            "watchdog",
+            beyond(&WatchdogLayer::new(tower_keep::watchdog::Policy::default())),
+            40,
+        ),
         ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),
         ("refuse", beyond(&throttle()), 16),
         ("wait", beyond(&throttle().waiting()), 240 + carried),

@@ -13,12 +13,13 @@ use tower_keep::retry::{self, RetryLayer, when};
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, Script, ScriptBody, drop_at};
 use tower_keep::throttle::ThrottleLayer;
 use tower_keep::timeout::TimeoutLayer;
+use tower_keep::watchdog::WatchdogLayer;
 
 use crate::k_composition::setup;
 use crate::support::balanced::Balanced;
 use crate::support::cases::{
     by_time_and_slowness, calm, contented, finding, hedging, never_asked, permits, rate, refusals,
-    timeouts,
+    rejecting, timeouts,
 };
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
@@ -62,6 +63,7 @@ const KINDS: &[Kind] = &kinds! {
     adaptive: |s| AdaptiveLayer::with(finding(4), s);
     retry: |s| RetryLayer::with(retry::Policy::default(), when(contented), s);
     hedge: |s| HedgeLayer::with(hedging(), every(), s);
+    watchdog: |s| WatchdogLayer::with(rejecting(), s);
 };
 
 const BALANCE: &[Kind] = &kinds! {

@@ -48,7 +48,13 @@ fn the_comparison_is_complete_and_in_time() {
     assert!(output.status.success());
     assert!(took < Duration::from_secs(40), "{took:?}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(result["layers"].is_array());
+    let layers = result["layers"].as_array().unwrap();
+    let watchdog = layers.iter().find(|layer| layer["pattern"] == "watchdog");
+    let saw = &watchdog.unwrap()["values"];
+    assert_eq!(
+        (&saw["last_cause"], &saw["standing_still"]),
+        (&"blocked".into(), &0.into())
+    );
     assert!(number(&result, "seed") > 0.0);
     let servable = number(&result, "servable");
     for mode in ["bare", "guarded"] {

@@ -4,7 +4,7 @@ use tower_keep::backoff::Backoff;
 use tower_keep::bulkhead;
 use tower_keep::queue::Discipline;
 use tower_keep::{
-    Ratio, adaptive, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
+    Ratio, adaptive, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout, watchdog,
 };
 
 use crate::support::ms;
@@ -70,6 +70,7 @@ fn every_page_has_a_file_with_all_keys() {
     );
     page!("fallback/policy.rs", fallback::Policy, 5);
     page!("chaos/policy.rs", chaos::Policy, 11);
+    page!("watchdog/policy.rs", watchdog::Policy, 4);
     let of_retry = page!("retry/policy.rs", retry::Policy, 2);
     assert_eq!(of_retry, retry::Policy::default());
     let of_hedge = page!("hedge/policy.rs", hedge::Policy, 6);

@@ -15,7 +15,7 @@ use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
 use tower_keep::timeout::{BodyPolicy, Connect, Connector, TimeoutLayer};
 use tower_keep::{
     Ratio, Setup, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle,
-    timeout,
+    timeout, watchdog,
 };
 
 use super::watched::Watched;
@@ -177,6 +177,12 @@ pub(crate) fn contented<Res>(_: Result<&Res, &Fail>) -> retry::Again {
     retry::Again::No
 }
 
+/// Gives up on what is stuck, and nobody looks.
+pub(crate) fn rejecting() -> watchdog::Policy {
+    let policy = watchdog::Policy::builder().on_stuck(watchdog::OnStuck::Reject);
+    policy.build().unwrap()
+}
+
 /// Running, and nothing goes wrong.
 pub(crate) fn calm(setup: Setup) -> chaos::ChaosLayer {
     let layer = chaos::ChaosLayer::with(chaos::Policy::default(), setup);
@@ -326,7 +332,7 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, never_asked, permits, rate, refusals, routes, timeouts,
+                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, never_asked, permits, rate, refusals, rejecting, routes, timeouts,
             };
             use tower_keep::adaptive::AdaptiveLayer;
             use tower_keep::bulkhead::BulkheadLayer;
@@ -336,6 +342,7 @@ macro_rules! for_all_layers {
             use tower_keep::retry::{self, RetryLayer};
             use tower_keep::throttle::ThrottleLayer;
             use tower_keep::timeout::TimeoutLayer;
+            use tower_keep::watchdog::{self, WatchdogLayer};
             $crate::support::cases::one_layer! { $law
                 timeout: |s| TimeoutLayer::with(timeouts(), s);
                 timeout_routes: |s| TimeoutLayer::with(timeouts(), s).limits(routes());
@@ -346,15 +353,11 @@ macro_rules! for_all_layers {
                 queue: |s| BulkheadLayer::with(permits(8), s).queued();
                 queue_body: |s| BulkheadLayer::with(permits(8), s).queued().until_body_end();
                 backpressure: |s| BulkheadLayer::with(permits(8), s).backpressure();
-                backpressure_body:
-                    |s| BulkheadLayer::with(permits(8), s).backpressure().until_body_end();
+                backpressure_body: |s| BulkheadLayer::with(permits(8), s).backpressure().until_body_end();
                 adaptive: |s| AdaptiveLayer::with(finding(8), s);
                 adaptive_queue: |s| AdaptiveLayer::with(finding(8), s).queued();
-                queue_ranked: |s| BulkheadLayer::with(permits(8), s)
-                    .queued()
-                    .ranked(tower_keep::queue::rank(|_: &http::Request<()>| {
-                        tower_keep::queue::Priority::Bulk
-                    }))
+                queue_ranked: |s| BulkheadLayer::with(permits(8), s).queued()
+                    .ranked(tower_keep::queue::rank(|_: &http::Request<()>| tower_keep::queue::Priority::Bulk))
                     .fair(by_header());
                 adaptive_body: |s| AdaptiveLayer::with(finding(8), s).until_body_end();
                 refuse: |s| ThrottleLayer::with(rate(10_000), s);
@@ -363,21 +366,18 @@ macro_rules! for_all_layers {
                 breaker_count: |s| CircuitBreakerLayer::with(by_count(), s);
                 breaker_time: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
                 breaker_share: |s| CircuitBreakerLayer::with(by_share(), s);
-                breaker_body:
-                    |s| CircuitBreakerLayer::with(by_time_and_slowness(), s).until_body_end();
-                breaker_keyed:
-                    |s| CircuitBreakerLayer::keyed_with(by_time_and_slowness(), by_header(), s);
+                breaker_body: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s).until_body_end();
+                breaker_keyed: |s| CircuitBreakerLayer::keyed_with(by_time_and_slowness(), by_header(), s);
                 wait_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s).waiting();
                 fallback: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s);
-                fallback_http:
-                    |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s)
-                        .classify(tower_keep::classify::Http)
-                        .marked();
+                fallback_http: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s)
+                    .classify(tower_keep::classify::Http).marked();
                 hedge: |s| HedgeLayer::with(hedging(), every(), s);
                 hedge_learning: |s| HedgeLayer::with(learning(), every(), s);
-                retry: |s|
-                    RetryLayer::with(retry::Policy::default(), retry::when(contented), s);
+                retry: |s| RetryLayer::with(retry::Policy::default(), retry::when(contented), s);
                 chaos: |s| calm(s);
+                watchdog: |s| WatchdogLayer::with(watchdog::Policy::default(), s);
+                watchdog_rejects: |s| WatchdogLayer::with(rejecting(), s).keyed(by_header());
             }
         }
     )* };

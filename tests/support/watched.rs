@@ -2,7 +2,7 @@
 
 use tower_keep::{
     Override, adaptive, balance, bulkhead, chaos, circuit_breaker, fallback, hedge, retry,
-    throttle, timeout,
+    throttle, timeout, watchdog,
 };
 
 /// What every handle can tell, and be told.
@@ -163,6 +163,35 @@ impl Watched for timeout::Handle {
         Some(Ends {
             normal: s.finished,
             failed: s.timed_out + s.panicked,
+            cancelled: s.cancelled,
+        })
+    }
+    fn rejected(&self) -> u64 {
+        self.snapshot().rejected
+    }
+    fn order(&self, order: Override) {
+        self.set_override(order);
+    }
+    fn update_same(&self) {
+        self.update(self.policy());
+    }
+}
+
+impl Watched for watchdog::Handle {
+    fn in_flight(&self) -> u64 {
+        self.snapshot().in_flight
+    }
+    fn waiting(&self) -> u64 {
+        0
+    }
+    fn admitted(&self) -> u64 {
+        self.in_flight() + self.ended().map_or(0, Ends::sum)
+    }
+    fn ended(&self) -> Option<Ends> {
+        let s = self.snapshot();
+        Some(Ends {
+            normal: s.finished,
+            failed: s.given_up + s.panicked,
             cancelled: s.cancelled,
         })
     }
