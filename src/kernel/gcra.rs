@@ -17,8 +17,13 @@
 //! is not in use, and then the word. So whoever has read a word has read its form,
 //! or cannot swap that word.
 
+#[cfg(feature = "throttle")]
+mod refund;
+
 use std::time::Duration;
 
+#[cfg(feature = "throttle")]
+pub use self::refund::Taken;
 use super::quota::{LAST, units};
 pub use super::quota::{Level, Quota, QuotaError};
 use super::sync::{AtomicU64, Ordering, spin};
@@ -76,6 +81,8 @@ pub struct Gcra {
     word: AtomicU64,
     /// Written while the word is `BUSY`.
     forms: [Form; 2],
+    #[cfg(feature = "throttle")]
+    refunds: refund::Refunds,
 }
 
 /// The numbers of the quota that a word was written under.
@@ -323,6 +330,8 @@ impl Gcra {
     /// lacks so many units of `quota`.
     fn enter(&self, word: Word, quota: &Quota, at: Tick, lacks: u128) {
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead());
+        #[cfg(feature = "throttle")]
+        self.refunds.void();
         // Rounded up to what is even. Of a full one, too, this time and not zero: a
         // word that is the same under two quotas could be taken for the other.
         let fresh = (quota.units(at).saturating_add(lacks).min(LAST - 1) + 1) & !1;

@@ -20,7 +20,11 @@ pub mod limit;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub(crate) mod limited;
 pub mod live;
+#[cfg(feature = "throttle")]
+pub mod log;
 pub(crate) mod macros;
+#[cfg(feature = "throttle")]
+pub mod meter;
 #[cfg(any(feature = "fallback", feature = "hedge"))]
 pub mod oneshot;
 #[cfg(feature = "circuit-breaker")]
@@ -38,6 +42,10 @@ pub(crate) mod sync;
 pub mod wait;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 mod wait_queue;
+#[cfg(feature = "throttle")]
+pub mod tally;
+#[cfg(feature = "throttle")]
+pub mod warm;
 pub(crate) mod wheel;
 #[cfg(feature = "circuit-breaker")]
 pub mod window;
