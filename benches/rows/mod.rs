@@ -95,6 +95,11 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, admit, tsc", true, || {
         of(throttled(Clock::tsc()).layer(Inner), ready)
     }),
+    row("throttle, leased, admit", true, || {
+        let policy = boundless().mode(throttle::Mode::Leased);
+        let layer = ThrottleLayer::new(policy.build().expect("a policy"));
+        of(layer.layer(Inner), ready)
+    }),
     row("throttle, wait, admit", false, || {
         of(throttled(Clock::default()).waiting().layer(Inner), ready)
     }),

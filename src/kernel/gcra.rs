@@ -139,28 +139,47 @@ impl Gcra {
     /// fewest steps, which leaves to it whatever is out of the ordinary.
     #[inline]
     pub fn ask(&self, quota: &Quota, now: Tick, cost: u32) -> Answer {
+        match self.take_first(quota, now, [cost]) {
+            Ok(_) => Answer::Admit,
+            Err(answer) => answer,
+        }
+    }
+
+    /// Takes the first of these costs that is there, and tells which; else it
+    /// answers as [`ask`](Self::ask) does for the last of them.
+    #[inline(always)]
+    pub(super) fn take_first<const N: usize>(
+        &self,
+        quota: &Quota,
+        now: Tick,
+        costs: [u32; N],
+    ) -> Result<usize, Answer> {
         let word = Word(self.word.load(Ordering::Acquire));
         if !self.form(word).is_of(quota) {
-            return Answer::Unsure;
+            return Err(Answer::Unsure);
         }
-        let Some(cost) = quota.units_of(cost) else {
-            return Answer::Unsure;
-        };
         let units = quota.units(now);
         let tat = word.tat();
-        // A mark in place of a time is too far ahead to pass.
-        let (next, earliest) = quota.after(tat, units, cost);
-        if units >= earliest {
-            return match self.swap(word, word.with(next)) {
-                true => Answer::Admit,
-                false => Answer::Unsure,
-            };
+        let mut last = None;
+        for (at, cost) in costs.into_iter().enumerate() {
+            last = None;
+            if let Some(cost) = quota.units_of(cost) {
+                // A mark in place of a time is too far ahead to pass.
+                let (next, earliest) = quota.after(tat, units, cost);
+                if units >= earliest {
+                    let taken = self.swap(word, word.with(next));
+                    return taken.then_some(at).ok_or(Answer::Unsure);
+                }
+                last = Some(earliest);
+            }
         }
         let changed = || self.word.load(Ordering::Relaxed) != word.0;
-        if word.0 >= BUSY || quota.is_unlikely(tat, units) || changed() {
-            return Answer::Unsure;
+        match last {
+            Some(earliest) if word.0 < BUSY && !quota.is_unlikely(tat, units) && !changed() => {
+                Err(Answer::Late(quota.wait(earliest, now)))
+            }
+            _ => Err(Answer::Unsure),
         }
-        Answer::Late(quota.wait(earliest, now))
     }
 
     /// Asks for `cost` at `now`, offering to wait for up to `patience` (at most

@@ -15,6 +15,8 @@ pub mod histogram;
 pub mod keyed;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub(crate) mod lanes;
+#[cfg(feature = "throttle")]
+pub mod lease;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod limit;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]

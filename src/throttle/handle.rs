@@ -37,6 +37,9 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Requests that [`Override::Bypass`](crate::Override::Bypass) let through.
     pub bypassed: u64,
+    /// Requests that threads hold for those to come, in
+    /// [leased](super#leased) mode.
+    pub held: u64,
     /// Requests of a keyed throttle that had no key, or whose key function
     /// panicked: with [`MissingKey::Share`](super::MissingKey::Share) they share one
     /// bucket.
@@ -57,7 +60,8 @@ steers! {
         /// What a bucket has is kept as a number of requests, up to the new burst, and
         /// the new rate refills it: nothing is given for the change. (At the same rate
         /// a key's bucket keeps what it lacks; one that nobody has drawn from is full.)
-        /// `max_keys` stays as it was.
+        /// What threads hold in [leased](super#leased) mode is lost. `max_keys` stays as
+        /// it was.
         update
     }
     {
@@ -70,7 +74,8 @@ steers! {
 
 impl Handle {
     /// What could pass now, without taking it: of the one bucket, or in a keyed
-    /// throttle of that for requests without a key.
+    /// throttle of that for requests without a key. What a thread holds comes on
+    /// top of it, for that thread alone.
     #[must_use]
     pub fn remaining(&self) -> u32 {
         self.state.remaining(self.state.core.clock().now())
@@ -111,6 +116,9 @@ impl Handle {
     }
 
     fn take(&self, draw: Draw, cost: u32) -> Result<(), Rejection> {
+        if self.state.spends(draw, cost) {
+            return Ok(());
+        }
         let now = self.state.core.clock().now();
         State::admit(&self.state, draw, cost, now)
     }
@@ -128,6 +136,7 @@ impl Inspect for State {
             ("waited", snapshot.waited.into()),
             ("cancelled", snapshot.cancelled.into()),
             ("bypassed", snapshot.bypassed.into()),
+            ("held", snapshot.held.into()),
             ("keyless", snapshot.keyless.into()),
             ("keys", snapshot.keys.into()),
             ("max_keys", snapshot.max_keys.into()),

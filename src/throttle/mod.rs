@@ -83,6 +83,24 @@
 //! event tells of the first, the second, the fourth and so on
 //! ([`event::Trace`](crate::event::Trace) writes it as a warning).
 //!
+//! # Leased
+//! Exact, the bucket is one word that every core writes: two threads are slower on
+//! it than one. With [`Mode::Leased`] a thread draws a slice of up to 64 requests and
+//! admits them by itself, without a clock reading or an atomic instruction that
+//! locks. Slices are sized so that all of them together are at most a quarter of the
+//! burst; that quarter is kept out of the bucket, so never more than
+//! `rate · T + burst` are admitted in any time T. The price: a request may be refused
+//! early, while other threads hold what would have admitted it. They can hold a
+//! quarter of the burst, and another quarter is never in the bucket: what can come at
+//! once is half of the burst at worst, and a request may cost no more than what the
+//! bucket holds. The rate is not touched: a slice that lies idle is missing once. A
+//! thread that holds a slice overtakes requests that [`Wait`].
+//!
+//! A slice is smaller where there are many cores, and with less than four requests
+//! to it a throttle stays exact: as does one that writes [`Headers::Always`], and
+//! every keyed one. That is below a burst of 32 for each core (64 on two). An update
+//! or an override of the handle is obeyed by the next request, whoever holds what.
+//!
 //! # Cancel safety
 //! Every future may be dropped at any poll.
 //!
@@ -104,7 +122,8 @@
 //! one without a key, or of cost 1.
 //!
 //! # Cost
-//! One clock reading (shared with the layers below) and one compare-and-swap. A
+//! One clock reading (shared with the layers below) and one compare-and-swap;
+//! leased, neither, but for one request in a slice. A
 //! key adds a 128-bit `SipHash` and a lock-free lookup. No allocation but for a
 //! key that is new, no lock but for that.
 //!
@@ -116,8 +135,10 @@ mod future;
 mod handle;
 mod keyless;
 mod layer;
+mod leased;
 mod pass;
 mod policy;
+mod report;
 mod service;
 mod state;
 mod words;
@@ -125,5 +146,5 @@ mod words;
 pub use self::future::{ThrottleFuture, WaitFuture};
 pub use self::handle::{Handle, Snapshot};
 pub use self::layer::ThrottleLayer;
-pub use self::policy::{Headers, MissingKey, Policy, PolicyBuilder, WhenFull};
+pub use self::policy::{Headers, MissingKey, Mode, Policy, PolicyBuilder, WhenFull};
 pub use self::service::{Refuse, Throttle, Wait};

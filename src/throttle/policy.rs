@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::kernel::gcra::{Quota, QuotaError};
+use crate::kernel::lease::Leases;
 use crate::policy::{PolicyError, positive};
 
 /// What a throttle allows: valid by construction.
@@ -18,6 +19,22 @@ pub struct Policy {
     pub(super) missing_key: MissingKey,
     pub(super) when_full: WhenFull,
     pub(super) headers: Headers,
+    pub(super) mode: Mode,
+}
+
+/// How threads share the one bucket of a throttle without keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Mode {
+    /// Every request draws from it: what is admitted is exact, and all cores write
+    /// one word.
+    #[default]
+    Exact,
+    /// A thread draws up to 64 requests at once and admits them by itself: no
+    /// clock, and no word that two cores write. See [Leased](super#leased).
+    Leased,
 }
 
 /// What happens to a request without a key.
@@ -97,13 +114,16 @@ impl Policy {
             missing_key: self.missing_key,
             when_full: self.when_full,
             headers: self.headers,
+            mode: self.mode,
         }
     }
 
     /// The numbers of the algorithm. `patience`: the longest wait that any
-    /// version of the policy has promised.
-    pub(super) fn quota(&self, patience: Duration) -> Result<Quota, PolicyError> {
-        Quota::new(self.permits, self.per, self.burst, patience).map_err(|error| {
+    /// version of the policy has promised. What threads can hold is kept out of
+    /// the burst.
+    pub(super) fn quota(&self, patience: Duration, leases: &Leases) -> Result<Quota, PolicyError> {
+        let burst = self.burst - leases.most(self.slice(leases)).min(self.burst);
+        Quota::new(self.permits, self.per, burst, patience).map_err(|error| {
             let (permits, per, burst) = (self.permits, self.per, self.burst);
             let rate = format_args!("{permits} per {per:?}").to_string();
             match error {
@@ -150,6 +170,7 @@ pub struct PolicyBuilder {
     missing_key: MissingKey,
     when_full: WhenFull,
     headers: Headers,
+    mode: Mode,
 }
 
 impl PolicyBuilder {
@@ -205,6 +226,13 @@ impl PolicyBuilder {
         self
     }
 
+    /// How threads share the one bucket of a throttle without keys. By default
+    /// exactly. (A key's bucket is always exact.)
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
     /// The policy.
     ///
     /// # Errors
@@ -234,8 +262,9 @@ impl PolicyBuilder {
             missing_key: self.missing_key,
             when_full: self.when_full,
             headers: self.headers,
+            mode: self.mode,
         };
-        policy.quota(policy.max_wait)?;
+        policy.quota(policy.max_wait, &Leases::with_slots(0))?;
         Ok(policy)
     }
 }

@@ -66,6 +66,12 @@ impl<S, K, M, C> Throttle<S, K, M, C> {
         };
         Ok((draw, cost))
     }
+
+    /// Whether this thread has drawn what pays for it before.
+    #[inline(always)]
+    fn spends(&self, drawn: &Result<(Draw, u32), Rejection>) -> bool {
+        matches!(*drawn, Ok((draw, cost)) if self.state.spends(draw, cost))
+    }
 }
 
 impl<S: Clone, K: Clone, M, C: Clone> Clone for Throttle<S, K, M, C> {
@@ -104,10 +110,13 @@ where
         if let Err(error) = self.inner.check(not_ready) {
             return ThrottleFuture::new(Gate::refused(error));
         }
+        let drawn = self.draw(&request);
+        if self.spends(&drawn) {
+            return ThrottleFuture::new(Gate::open(self.inner.call(request)));
+        }
         let stamp = self.state.core.clock().stamp();
-        let passed = self
-            .draw(&request)
-            .and_then(|(draw, cost)| State::admit(&self.state, draw, cost, stamp.now()));
+        let passed =
+            drawn.and_then(|(draw, cost)| State::admit(&self.state, draw, cost, stamp.now()));
         ThrottleFuture::new(match passed {
             Ok(()) => Gate::open(self.inner.call(request)),
             Err(rejection) => Gate::refused(rejection.into()),
@@ -137,14 +146,17 @@ where
         if let Err(error) = self.inner.check(not_ready) {
             return WaitFuture::decided(Gate::refused(error));
         }
+        let drawn = self.draw(&request);
+        if self.spends(&drawn) {
+            return WaitFuture::decided(Gate::open(self.inner.call(request)));
+        }
         let stamp = self.state.core.clock().stamp();
         let now = stamp.now();
         let patience = || {
             let most = self.state.max_wait();
             Deadline::current().map_or(most, |deadline| most.min(deadline.remaining(now)))
         };
-        let passed = self
-            .draw(&request)
+        let passed = drawn
             .and_then(|(draw, cost)| State::admit_in_time(&self.state, draw, cost, now, patience));
         match passed {
             Ok(Pass::Now) => WaitFuture::decided(Gate::open(self.inner.call(request))),

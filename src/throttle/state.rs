@@ -19,14 +19,16 @@ use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::gcra::{Answer, Decision, Gcra, Quota, Reservation};
 use crate::kernel::keyed::{Keyed, Overflow};
+use crate::kernel::lease::Leases;
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
+use crate::kernel::sync::stripes;
 use crate::key::{KeyId, KeySpace, NoKey};
 use crate::policy::Override;
 use crate::registry::Setup;
 
 pub(super) const ADMITTED: usize = 0;
-const REJECTED: usize = 1;
+pub(super) const REJECTED: usize = 1;
 pub(super) const WAITED: usize = 2;
 pub(super) const CANCELLED: usize = 3;
 pub(super) const BYPASSED: usize = 4;
@@ -34,13 +36,15 @@ pub(super) const BYPASSED: usize = 4;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
-    live: Arc<Words>,
+    pub(super) live: Arc<Words>,
     /// The bucket of an unkeyed throttle; in a keyed one, that of all requests
     /// without a key.
-    common: Gcra,
+    pub(super) common: Gcra,
+    /// What threads hold of an unkeyed one's.
+    pub(super) leases: Leases,
     pub(super) keyed: Option<Box<Buckets>>,
     pub(super) counters: Counters<8>,
-    keyless: Keyless,
+    pub(super) keyless: Keyless,
     /// What `RateLimit` headers call it.
     quota_name: Arc<str>,
     /// Tells those who wait of an order.
@@ -63,8 +67,10 @@ impl State {
         let name = setup.name.clone();
         let (core, registry) = Core::new("throttle", setup);
         let live = Arc::new(Live::new([0; 8]));
+        let leases = Leases::with_slots(if keyed { 0 } else { stripes() });
+        leases.set(policy.slice(&leases));
         // The policy was built, so its quota exists.
-        if let Ok(quota) = policy.quota(policy.max_wait) {
+        if let Ok(quota) = policy.quota(policy.max_wait, &leases) {
             live.store(pack(quota, &policy));
         }
         let state = Arc::new(Self {
@@ -73,6 +79,7 @@ impl State {
             core,
             live,
             common: Gcra::new(),
+            leases,
             keyed: keyed.then(|| {
                 Box::new(Buckets {
                     space: KeySpace::new(),
@@ -92,16 +99,18 @@ impl State {
     pub(super) fn update(&self, policy: Policy) {
         {
             let mut slot = self.policy.lock();
-            let max_keys = slot.0.max_keys;
+            let before = slot.0;
+            let max_keys = before.max_keys;
             slot.0 = Policy { max_keys, ..policy };
             slot.1 = slot.1.max(policy.max_wait);
             // As above.
-            if let Ok(quota) = policy.quota(slot.1) {
+            if let Ok(quota) = policy.quota(slot.1, &self.leases) {
                 let (old, _) = in_force(&self.live);
                 let now = self.core.clock().now();
                 let quota = quota.since(now);
                 let publish = || self.live.store(pack(quota, &policy));
                 self.common.change(&old, &quota, now, publish);
+                self.renew_leases(&before, &policy);
             }
         }
         self.core.tell(Event::Updated);
@@ -192,7 +201,9 @@ impl State {
     fn ask(&self, draw: Draw, cost: u32, now: Tick) -> Answer {
         match (draw, &self.keyed) {
             (Draw::Key(key), Some(buckets)) => self.ask_key(buckets, key, cost, now),
-            _ => self.ask_of(cost, |quota| self.common.ask(quota, now, cost)),
+            _ => self.ask_of(cost, |quota| {
+                self.leases.ask(&self.common, quota, now, cost)
+            }),
         }
     }
 
@@ -369,32 +380,5 @@ impl State {
         }
         #[cfg(not(feature = "http"))]
         let _ = (rules, refused, left);
-    }
-
-    pub(super) fn snapshot(&self) -> super::Snapshot {
-        let policy = self.policy();
-        let keyed = self.keyed.as_deref();
-        super::Snapshot {
-            permits: policy.permits,
-            per: policy.per,
-            burst: policy.burst,
-            admitted: self.counters.sum(ADMITTED),
-            rejected: self.counters.sum(REJECTED),
-            waited: self.counters.sum(WAITED),
-            cancelled: self.counters.sum(CANCELLED),
-            bypassed: self.counters.sum(BYPASSED),
-            keyless: self.keyless.sum(),
-            keys: keyed.map_or(0, |k| k.map.len() as u64),
-            max_keys: keyed.map_or(0, |k| k.map.cap() as u64),
-            keys_evicted: keyed.map_or(0, |k| k.map.evicted()),
-            keys_overflowed: keyed.map_or(0, |k| k.map.overflowed()),
-        }
-    }
-
-    /// What the common bucket could admit now.
-    pub(super) fn remaining(&self, now: Tick) -> u32 {
-        let (quota, _) = in_force(&self.live);
-        let level = self.common.level(&quota, now);
-        level.map_or(0, |level| quota.remaining(level, now))
     }
 }

@@ -15,5 +15,6 @@ mod connect;
 mod fallback;
 mod files;
 mod hedge;
+mod leased;
 mod queue;
 mod retry;

@@ -122,6 +122,11 @@ pub(crate) fn rate(permits: u32) -> throttle::Policy {
     policy.max_wait(secs(2)).build().unwrap()
 }
 
+pub(crate) fn leased(permits: u32) -> throttle::Policy {
+    let policy = rate(permits).to_builder().mode(throttle::Mode::Leased);
+    policy.build().unwrap()
+}
+
 /// Opens after half of at least 100 calls, which no law makes fail.
 pub(crate) fn breaking() -> circuit_breaker::PolicyBuilder {
     circuit_breaker::Policy::builder()
@@ -326,7 +331,7 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, never_asked, permits, rate, refusals, routes, timeouts,
+                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, leased, learning, never_asked, permits, rate, refusals, routes, timeouts,
             };
             use tower_keep::adaptive::AdaptiveLayer;
             use tower_keep::bulkhead::BulkheadLayer;
@@ -360,6 +365,8 @@ macro_rules! for_all_layers {
                 refuse: |s| ThrottleLayer::with(rate(10_000), s);
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
                 wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
+                refuse_leased: |s| ThrottleLayer::with(leased(10_000), s);
+                wait_leased: |s| ThrottleLayer::with(leased(10_000), s).waiting();
                 breaker_count: |s| CircuitBreakerLayer::with(by_count(), s);
                 breaker_time: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
                 breaker_share: |s| CircuitBreakerLayer::with(by_share(), s);

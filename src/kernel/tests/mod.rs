@@ -14,6 +14,8 @@ mod gcra_ask;
 mod gcra_update;
 #[cfg(not(keep_loom))]
 mod guard;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
+mod lease;
 #[cfg(not(keep_loom))]
 mod limit;
 #[cfg(not(keep_loom))]
@@ -43,6 +45,8 @@ mod loom_budget;
 mod loom_gcra;
 #[cfg(keep_loom)]
 mod loom_keyed;
+#[cfg(all(keep_loom, feature = "throttle"))]
+mod loom_lease;
 #[cfg(keep_loom)]
 mod loom_limit;
 #[cfg(all(keep_loom, feature = "circuit-breaker"))]
