@@ -46,6 +46,15 @@ pub enum Taken {
 }
 
 impl Measure {
+    /// The same, in force since when the other quota is.
+    #[must_use]
+    pub fn in_force_like(self, other: &Quota) -> Self {
+        match self {
+            Self::Bucket(quota) => Self::Bucket(quota.since_like(other)),
+            other => other,
+        }
+    }
+
     /// As words, for [`Live`](super::live::Live); the first is below 256, and 0 stands
     /// for none.
     #[must_use]

@@ -40,12 +40,12 @@ pub mod shared;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 mod standing;
 pub(crate) mod sync;
+#[cfg(feature = "throttle")]
+pub mod tally;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod wait;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 mod wait_queue;
-#[cfg(feature = "throttle")]
-pub mod tally;
 #[cfg(feature = "throttle")]
 pub mod warm;
 pub(crate) mod wheel;

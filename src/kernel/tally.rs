@@ -43,14 +43,6 @@ pub struct Counted {
     cost: u64,
 }
 
-impl Counted {
-    /// The number of the window it was counted in.
-    #[cfg(test)]
-    pub(crate) fn window(&self) -> u64 {
-        self.window
-    }
-}
-
 /// A word, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct View {
@@ -115,7 +107,11 @@ impl Window {
     }
 
     fn shift(self) -> u32 {
-        if self.sliding() { self.bits() * 2 } else { self.bits() }
+        if self.sliding() {
+            self.bits() * 2
+        } else {
+            self.bits()
+        }
     }
 
     fn number(self, now: Tick) -> u64 {
@@ -366,8 +362,8 @@ impl Tally {
     }
 
     /// Counts in windows of another width. What was counted in a window that reaches
-    /// into the new one stays counted, up to the new permits: so going there and back
-    /// mints nothing.
+    /// into the new one stays counted, also above the new permits: so going there and
+    /// back mints nothing.
     #[cold]
     fn carry_over(&self, quota: &Window, now: Tick, word: u64) {
         if word == BUSY || !self.swap(word, BUSY) {
@@ -394,8 +390,6 @@ impl Tally {
                     view.before = view.before.saturating_add(count);
                 }
             }
-            view.current = view.current.min(quota.permits);
-            view.before = view.before.min(quota.permits);
         }
         let side = !word & FORM;
         self.forms[usize::from(side != 0)].store(quota.form, Ordering::Release);

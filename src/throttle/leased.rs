@@ -11,6 +11,7 @@ impl Policy {
         match (self.mode, self.headers) {
             // What they tell is what the bucket has.
             (Mode::Exact, _) | (_, Headers::Always) => 0,
+            _ if self.is_several() => 0,
             (Mode::Leased, _) => leases.size_for(self.burst),
         }
     }

@@ -91,10 +91,7 @@ pub struct Limit {
     pub(super) kind: Kind,
     #[cfg_attr(
         feature = "serde",
-        serde(
-            default,
-            deserialize_with = "crate::policy::durations::option"
-        )
+        serde(default, deserialize_with = "crate::policy::durations::option")
     )]
     warm_up: Option<Duration>,
 }
@@ -137,6 +134,22 @@ impl Limit {
         self
     }
 
+    pub(super) fn warm_up_given(&self) -> Option<Duration> {
+        self.warm_up
+    }
+
+    /// Whether its burst may be any.
+    pub(super) fn has_free_burst(&self) -> bool {
+        matches!(self.kind, Kind::TokenBucket | Kind::WarmUp)
+    }
+
+    /// How far ahead of its time a bucket may be drawn: by those who wait, or by debt.
+    pub(super) fn ahead(&self, patience: Duration, debt: u32) -> Duration {
+        let owed = self.per.as_nanos() * u128::from(debt) / u128::from(self.permits.max(1));
+        let owed = u64::try_from(owed).unwrap_or(u64::MAX);
+        patience.max(Duration::from_nanos(owed))
+    }
+
     pub(super) fn with(mut self, burst: Option<u32>, warm_up: Option<Duration>) -> Self {
         self.burst = burst;
         self.warm_up = warm_up;
@@ -146,8 +159,8 @@ impl Limit {
     /// What may come at once.
     pub(super) fn burst_in_force(&self) -> u32 {
         match (self.kind, self.burst) {
-            (Kind::Pacing, None) => 1,
-            (Kind::TokenBucket | Kind::Pacing | Kind::WarmUp, Some(burst)) => burst,
+            (Kind::Pacing, _) => 1,
+            (Kind::TokenBucket | Kind::WarmUp, Some(burst)) => burst,
             (Kind::TokenBucket | Kind::WarmUp, None) => {
                 let a_second = u128::from(self.permits) * 1_000_000_000;
                 let a_second = a_second / self.per.as_nanos().max(1);
@@ -181,12 +194,7 @@ impl Limit {
             .map_err(|error| self.explain(field, error))?;
         let (permits, per) = (self.permits, nanos(self.per));
         let burst = self.burst_in_force();
-        let fixed_burst = match self.kind {
-            Kind::TokenBucket | Kind::WarmUp => burst,
-            Kind::Pacing => 1,
-            _ => permits,
-        };
-        if self.burst.is_some_and(|burst| burst != fixed_burst) {
+        if let (Some(burst), false) = (self.burst, self.has_free_burst()) {
             let allowed = "of this kind it is not free: leave it out";
             return Err(PolicyError::new("burst", burst, allowed));
         }
@@ -235,6 +243,27 @@ impl Limit {
             ),
         }
     }
+}
+
+/// A list of limits.
+#[cfg(feature = "serde")]
+pub(super) fn some<'de, D, const N: usize>(deserializer: D) -> Result<[Option<Limit>; N], D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    use serde::de::{Deserialize, Error};
+    let limits = Vec::<Limit>::deserialize(deserializer)?;
+    if limits.len() > N {
+        let (many, most) = (limits.len(), N);
+        return Err(D::Error::custom(format_args!(
+            "also: {many} limits are not allowed; allowed are up to {most}"
+        )));
+    }
+    let mut some = [None; N];
+    some.iter_mut()
+        .zip(limits)
+        .for_each(|(slot, limit)| *slot = Some(limit));
+    Ok(some)
 }
 
 /// What it is if all keys together come too often: see

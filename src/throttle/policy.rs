@@ -1,9 +1,12 @@
 //! What a throttle allows.
 
+use std::iter;
 use std::time::Duration;
 
+use super::limit::{Kind, Limit, OverTotal};
 use crate::kernel::gcra::{Quota, QuotaError};
 use crate::kernel::lease::Leases;
+use crate::kernel::meter::Measure;
 use crate::policy::{PolicyError, positive};
 
 /// What a throttle allows: valid by construction.
@@ -20,7 +23,18 @@ pub struct Policy {
     pub(super) when_full: WhenFull,
     pub(super) headers: Headers,
     pub(super) mode: Mode,
+    /// The limit of the fields above.
+    pub(super) first: Limit,
+    pub(super) also: [Option<Limit>; MORE],
+    pub(super) total: Option<Limit>,
+    pub(super) over_total: OverTotal,
+    pub(super) max_debt: u32,
 }
+
+/// Limits of a key beside the first.
+const MORE: usize = 3;
+/// All limits: the last is that of all keys together.
+pub(super) const PLACES: usize = MORE + 2;
 
 /// How threads share the one bucket of a throttle without keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,7 +122,13 @@ impl Policy {
         PolicyBuilder {
             permits: Some(self.permits),
             per: Some(self.per),
-            burst: Some(self.burst),
+            burst: self.first.has_free_burst().then_some(self.burst),
+            kind: self.first.kind,
+            warm_up: self.first.warm_up_given(),
+            also: self.also,
+            total: self.total,
+            over_total: self.over_total,
+            max_debt: self.max_debt,
             max_wait: Some(self.max_wait),
             max_keys: Some(self.max_keys),
             missing_key: self.missing_key,
@@ -118,33 +138,42 @@ impl Policy {
         }
     }
 
-    /// The numbers of the algorithm. `patience`: the longest wait that any
+    /// The numbers of the plain bucket. `patience`: the longest wait that any
     /// version of the policy has promised. What threads can hold is kept out of
     /// the burst.
-    pub(super) fn quota(&self, patience: Duration, leases: &Leases) -> Result<Quota, PolicyError> {
+    pub(super) fn quota(&self, patience: Duration, leases: &Leases) -> Result<Quota, QuotaError> {
         let burst = self.burst - leases.most(self.slice(leases)).min(self.burst);
-        Quota::new(self.permits, self.per, burst, patience).map_err(|error| {
-            let (permits, per, burst) = (self.permits, self.per, self.burst);
-            let rate = format_args!("{permits} per {per:?}").to_string();
-            match error {
-                QuotaError::Zero if burst == 0 => {
-                    PolicyError::new("burst", 0, "allowed are 1 to 4294967295")
-                }
-                QuotaError::Zero => PolicyError::new(
-                    "rate",
-                    rate,
-                    "allowed are 1 to 4294967295 requests, per 1 ns to 36 years; to refuse everything, close the layer by its handle",
-                ),
-                QuotaError::TooFast => {
-                    PolicyError::new("rate", rate, "allowed is up to one request a nanosecond")
-                }
-                QuotaError::TooSlow => PolicyError::new(
-                    "burst",
-                    format_args!("{burst} at {rate}"),
-                    "a bucket must fill within 36 years: take a smaller burst or a higher rate",
-                ),
+        Quota::new(self.permits, self.per, burst, self.ahead(patience))
+    }
+
+    /// The limits, those of each key first and then that of all keys together, and what
+    /// they measure.
+    pub(super) fn measures(
+        &self,
+        patience: Duration,
+    ) -> Result<[Option<(Limit, Measure)>; PLACES], PolicyError> {
+        let mut measures = [None; PLACES];
+        let others = self.also.iter().map(|limit| ("also", *limit));
+        let limits = iter::once(("rate", Some(self.first)))
+            .chain(others)
+            .chain([("total", self.total)]);
+        for (slot, (field, limit)) in measures.iter_mut().zip(limits) {
+            if let Some(limit) = limit {
+                let patience = limit.ahead(patience, self.max_debt);
+                *slot = Some((limit, limit.measure(field, patience, self.max_debt)?));
             }
-        })
+        }
+        Ok(measures)
+    }
+
+    /// How far ahead of its time the plain bucket may be drawn.
+    fn ahead(&self, patience: Duration) -> Duration {
+        self.first.ahead(patience, self.max_debt)
+    }
+
+    /// Whether it takes more than one plain bucket.
+    pub(super) fn is_several(&self) -> bool {
+        !self.first.is_plain() || self.also.iter().any(Option::is_some) || self.total.is_some()
     }
 }
 
@@ -161,6 +190,17 @@ pub struct PolicyBuilder {
     )]
     per: Option<Duration>,
     burst: Option<u32>,
+    kind: Kind,
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "crate::policy::durations::option")
+    )]
+    warm_up: Option<Duration>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::limit::some"))]
+    also: [Option<Limit>; MORE],
+    total: Option<Limit>,
+    over_total: OverTotal,
+    max_debt: u32,
     #[cfg_attr(
         feature = "serde",
         serde(deserialize_with = "crate::policy::durations::option")
@@ -188,6 +228,53 @@ impl PolicyBuilder {
     /// at least 1.
     pub fn burst(mut self, requests: u32) -> Self {
         self.burst = Some(requests);
+        self
+    }
+
+    /// How requests are counted. By default in a token bucket. A burst that was set
+    /// before is forgotten: not every kind has a free one.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self.burst = None;
+        self
+    }
+
+    /// How long [`Kind::WarmUp`] takes: see [`Limit::warm_up`].
+    pub fn warm_up(mut self, time: Duration) -> Self {
+        self.warm_up = Some(time);
+        self
+    }
+
+    /// Another limit for the same requests, such as 1000 an hour beside 10 a second:
+    /// up to three. A request must fit all of them, and takes from all or from none.
+    /// In a file a list: `also = [{ permits = 1000, per = "1h" }]`.
+    ///
+    /// A fourth one takes the place of the third.
+    pub fn also(mut self, limit: Limit) -> Self {
+        let free = self.also.iter().position(Option::is_none);
+        self.also[free.unwrap_or(MORE - 1)] = Some(limit);
+        self
+    }
+
+    /// A limit for all keys together, beside those of each. A request takes from both,
+    /// or from none. By default none. In a file:
+    /// `total = { permits = 5000, burst = 100 }`.
+    pub fn total(mut self, limit: Limit) -> Self {
+        self.total = Some(limit);
+        self
+    }
+
+    /// What it is if all keys together come too often. By default the service's
+    /// overload. Where the limit of a key refuses too, it is that one.
+    pub fn over_total(mut self, meaning: OverTotal) -> Self {
+        self.over_total = meaning;
+        self
+    }
+
+    /// How many requests below nothing a bucket may be charged: see
+    /// [`Handle::charge`](super::Handle::charge). By default none.
+    pub fn max_debt(mut self, requests: u32) -> Self {
+        self.max_debt = requests;
         self
     }
 
@@ -245,8 +332,9 @@ impl PolicyBuilder {
             ));
         };
         let per = self.per.unwrap_or(Duration::from_secs(1));
-        let a_second = u128::from(permits) * 1_000_000_000 / per.as_nanos().max(1);
-        let a_second = u32::try_from(a_second).unwrap_or(u32::MAX);
+        let first = Limit::new(permits, per)
+            .kind(self.kind)
+            .with(self.burst, self.warm_up);
         let max_keys = self.max_keys.unwrap_or(DEFAULT_KEYS);
         if max_keys == 0 {
             return Err(PolicyError::new("max_keys", 0, "allowed is at least 1"));
@@ -254,17 +342,20 @@ impl PolicyBuilder {
         let policy = Policy {
             permits,
             per,
-            burst: self
-                .burst
-                .unwrap_or_else(|| a_second.clamp(1, permits.max(1))),
+            burst: first.burst_in_force(),
             max_wait: positive("max_wait", self.max_wait)?.unwrap_or(DEFAULT_WAIT),
             max_keys,
             missing_key: self.missing_key,
             when_full: self.when_full,
             headers: self.headers,
             mode: self.mode,
+            first,
+            also: self.also,
+            total: self.total,
+            over_total: self.over_total,
+            max_debt: self.max_debt,
         };
-        policy.quota(policy.max_wait, &Leases::with_slots(0))?;
+        policy.measures(policy.max_wait)?;
         Ok(policy)
     }
 }

@@ -1,7 +1,7 @@
 //! What the state tells to those who watch.
 
 use super::handle::Snapshot;
-use super::state::{ADMITTED, BYPASSED, CANCELLED, REJECTED, State, WAITED};
+use super::state::{ADMITTED, BYPASSED, CANCELLED, Draw, REFUNDED, REJECTED, State, WAITED};
 use super::words::in_force;
 use crate::clock::Tick;
 
@@ -19,6 +19,7 @@ impl State {
             cancelled: self.counters.sum(CANCELLED),
             bypassed: self.counters.sum(BYPASSED),
             held: self.leases.held(),
+            refunded: self.counters.sum(REFUNDED),
             keyless: self.keyless.sum(),
             keys: keyed.map_or(0, |k| k.map.len() as u64),
             max_keys: keyed.map_or(0, |k| k.map.cap() as u64),
@@ -29,7 +30,10 @@ impl State {
 
     /// What the common bucket could admit now.
     pub(super) fn remaining(&self, now: Tick) -> u32 {
-        let (quota, _) = in_force(&self.live);
+        let (quota, rules) = in_force(&self.live);
+        if rules.is_several() {
+            return self.remaining_of(Draw::Common, now);
+        }
         let level = self.common.level(&quota, now);
         level.map_or(0, |level| quota.remaining(level, now))
     }

@@ -7,23 +7,25 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use super::buckets::{Bucket, Buckets};
+use super::buckets::Bucket;
+use super::buckets::Buckets;
 use super::keyless::Keyless;
 use super::pass::{Pass, Reserved};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
-use super::words::{MAX_WAIT, PERIOD, Rules, Words, in_force, pack};
+use super::several::More;
+use super::words::{LENGTH, MAX_WAIT, PERIOD, PLACES, Rules, TOTAL, Words, in_force, pack};
 use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::gcra::{Answer, Decision, Gcra, Quota, Reservation};
-use crate::kernel::keyed::{Keyed, Overflow};
+use crate::kernel::keyed::Overflow;
 use crate::kernel::lease::Leases;
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
 use crate::kernel::sync::stripes;
-use crate::key::{KeyId, KeySpace, NoKey};
+use crate::key::{KeyId, NoKey};
 use crate::policy::Override;
 use crate::registry::Setup;
 
@@ -32,6 +34,7 @@ pub(super) const REJECTED: usize = 1;
 pub(super) const WAITED: usize = 2;
 pub(super) const CANCELLED: usize = 3;
 pub(super) const BYPASSED: usize = 4;
+pub(super) const REFUNDED: usize = 5;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -40,17 +43,20 @@ pub(super) struct State {
     /// The bucket of an unkeyed throttle; in a keyed one, that of all requests
     /// without a key.
     pub(super) common: Gcra,
+    pub(super) common_more: More,
+    /// What all keys share.
+    pub(super) total: More,
     /// What threads hold of an unkeyed one's.
     pub(super) leases: Leases,
     pub(super) keyed: Option<Box<Buckets>>,
     pub(super) counters: Counters<8>,
     pub(super) keyless: Keyless,
-    /// What `RateLimit` headers call it.
-    quota_name: Arc<str>,
+    /// What `RateLimit` headers call the limits.
+    pub(super) quota_names: [Arc<str>; PLACES],
     /// Tells those who wait of an order.
     recall: Arc<Notify>,
     /// The policy as it was given, and the longest wait of all there have been.
-    policy: Mutex<(Policy, Duration)>,
+    pub(super) policy: Mutex<(Policy, Duration)>,
 }
 
 pooled!(State);
@@ -66,27 +72,29 @@ impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
         let name = setup.name.clone();
         let (core, registry) = Core::new("throttle", setup);
-        let live = Arc::new(Live::new([0; 8]));
+        let live = Arc::new(Live::new([0; LENGTH]));
         let leases = Leases::with_slots(if keyed { 0 } else { stripes() });
         leases.set(policy.slice(&leases));
         // The policy was built, so its quota exists.
         if let Ok(quota) = policy.quota(policy.max_wait, &leases) {
-            live.store(pack(quota, &policy));
+            let several = policy.is_several();
+            live.store(pack(quota, &policy, policy.max_wait, several));
         }
+        // Two of them without a name are two quotas to a client.
+        let name = name.unwrap_or_else(|| format!("throttle-{}", core.id().0).into());
         let state = Arc::new(Self {
-            // Two of them without a name are two quotas to a client.
-            quota_name: name.unwrap_or_else(|| format!("throttle-{}", core.id().0).into()),
+            quota_names: std::array::from_fn(|at| match at {
+                0 => Arc::clone(&name),
+                TOTAL => format!("{name}-total").into(),
+                at => format!("{name}-{}", at + 1).into(),
+            }),
             core,
             live,
             common: Gcra::new(),
+            common_more: More::default(),
+            total: More::default(),
             leases,
-            keyed: keyed.then(|| {
-                Box::new(Buckets {
-                    space: KeySpace::new(),
-                    map: Keyed::new(policy.max_keys),
-                    overflow: Gcra::new(),
-                })
-            }),
+            keyed: keyed.then(|| Box::new(Buckets::new(policy.max_keys))),
             counters: Counters::default(),
             keyless: Keyless::default(),
             recall: Arc::default(),
@@ -103,15 +111,7 @@ impl State {
             let max_keys = before.max_keys;
             slot.0 = Policy { max_keys, ..policy };
             slot.1 = slot.1.max(policy.max_wait);
-            // As above.
-            if let Ok(quota) = policy.quota(slot.1, &self.leases) {
-                let (old, _) = in_force(&self.live);
-                let now = self.core.clock().now();
-                let quota = quota.since(now);
-                let publish = || self.live.store(pack(quota, &policy));
-                self.common.change(&old, &quota, now, publish);
-                self.renew_leases(&before, &policy);
-            }
+            self.publish(&before, &slot);
         }
         self.core.tell(Event::Updated);
     }
@@ -222,7 +222,7 @@ impl State {
             return Answer::Unsure;
         }
         let (quota, rules) = in_force(&self.live);
-        if rules.headers() == Headers::Always {
+        if !rules.is_plain() {
             return Answer::Unsure;
         }
         let answer = ask(&quota);
@@ -233,7 +233,7 @@ impl State {
     }
 
     #[inline(never)]
-    fn decide(
+    pub(super) fn decide(
         state: &Shared<Self>,
         draw: Draw,
         cost: u32,
@@ -252,6 +252,9 @@ impl State {
         if order == Override::Bypass {
             // It will not have to wait, so it reserves nothing.
             patience = Duration::ZERO;
+        }
+        if rules.is_several() {
+            return Self::decide_all(state, draw, cost, now, patience, order);
         }
         let decision = match (draw, &state.keyed) {
             (Draw::Key(key), Some(buckets)) => {
@@ -297,10 +300,7 @@ impl State {
         cost: u32,
         patience: Duration,
     ) -> Result<Decision, Rejection> {
-        let fresh = || Bucket {
-            gcra: Gcra::new(),
-            live: Arc::clone(&self.live),
-        };
+        let fresh = || buckets.fresh(key, &self.live);
         let asked = buckets.map.with(key, now, fresh, |bucket| {
             match bucket.gcra.admit(quota, now, cost, patience) {
                 Decision::Dead => None,
@@ -354,7 +354,7 @@ impl State {
     }
 
     #[inline]
-    fn count_refusal(&self, rejection: Rejection) -> Rejection {
+    pub(super) fn count_refusal(&self, rejection: Rejection) -> Rejection {
         self.counters.add(REJECTED, 1);
         self.core.reject(rejection)
     }
@@ -369,7 +369,7 @@ impl State {
             crate::http::report::report(crate::http::report::Quota {
                 layer: self.core.id(),
                 refused,
-                name: Arc::clone(&self.quota_name),
+                name: Arc::clone(&self.quota_names[0]),
                 limit: u64::from(rules.permits()),
                 window: Duration::from_nanos(self.live.word::<PERIOD>()),
                 // The burst may be more than the window's quota, which a client

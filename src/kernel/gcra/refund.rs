@@ -121,6 +121,12 @@ impl Gcra {
         (full && self.swap(word, super::DEAD)).then_some(word.0)
     }
 
+    /// Whether it is retired.
+    #[inline]
+    pub fn is_retired(&self) -> bool {
+        self.word.load(Ordering::Acquire) == super::DEAD
+    }
+
     /// Takes back a retirement: nobody else may have done so.
     pub fn revive(&self, word: u64) {
         let dead = super::Word(super::DEAD);

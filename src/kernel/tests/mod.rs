@@ -23,6 +23,8 @@ mod limit_threads;
 #[cfg(not(keep_loom))]
 mod live;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
+mod meter;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
 mod model;
 #[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
 mod pending;
@@ -49,6 +51,8 @@ mod loom_keyed;
 mod loom_lease;
 #[cfg(keep_loom)]
 mod loom_limit;
+#[cfg(all(keep_loom, feature = "throttle"))]
+mod loom_meter;
 #[cfg(all(keep_loom, feature = "circuit-breaker"))]
 mod loom_pending;
 #[cfg(all(keep_loom, feature = "hedge"))]
