@@ -190,9 +190,13 @@ impl View<'_> {
 
     /// Gives back what was taken, as far as it still counts: never too much. `clock`
     /// tells the time.
-    pub fn refund(&self, taken: &Taken, clock: impl Fn() -> Tick) {
+    pub fn refund(&self, measure: &Measure, taken: &Taken, clock: impl Fn() -> Tick) {
         match (self, taken) {
-            (Self::Bucket(gcra), Taken::Bucket(taken)) => gcra.refund(taken, clock),
+            (Self::Bucket(gcra), Taken::Bucket(taken)) => {
+                if let Measure::Bucket(quota) = measure {
+                    gcra.refund(quota, taken, clock);
+                }
+            }
             (Self::Window(tally), Taken::Window(counted)) => tally.refund(counted),
             (Self::Warm(warm), Taken::Warm(paid)) => warm.refund(paid),
             _ => {}

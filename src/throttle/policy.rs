@@ -335,6 +335,8 @@ impl PolicyBuilder {
         let first = Limit::new(permits, per)
             .kind(self.kind)
             .with(self.burst, self.warm_up);
+        let burst = first.burst_in_force();
+        let free = first.has_free_burst().then_some(burst);
         let max_keys = self.max_keys.unwrap_or(DEFAULT_KEYS);
         if max_keys == 0 {
             return Err(PolicyError::new("max_keys", 0, "allowed is at least 1"));
@@ -342,14 +344,14 @@ impl PolicyBuilder {
         let policy = Policy {
             permits,
             per,
-            burst: first.burst_in_force(),
+            burst,
             max_wait: positive("max_wait", self.max_wait)?.unwrap_or(DEFAULT_WAIT),
             max_keys,
             missing_key: self.missing_key,
             when_full: self.when_full,
             headers: self.headers,
             mode: self.mode,
-            first,
+            first: first.with(free.or(self.burst), self.warm_up),
             also: self.also,
             total: self.total,
             over_total: self.over_total,

@@ -196,7 +196,8 @@ impl Group<'_> {
     pub(super) fn refund(&self, tickets: &Tickets, clock: &Clock) {
         for (at, measure) in self.plan.measures() {
             if let Some(taken) = &tickets[at] {
-                self.view(at, &measure).refund(taken, || clock.now());
+                self.view(at, &measure)
+                    .refund(&measure, taken, || clock.now());
             }
         }
     }

@@ -22,7 +22,7 @@ use tower_keep::{Error, Override, Setup};
 
 use crate::support::cases::{
     Connecting, bodies, by_count, by_share, by_time_and_slowness, calm, finding, hedging, learning,
-    leased, permits, rate, refusals, timeouts,
+    leased, permits, rate, refusals, several, timeouts,
 };
 
 /// Answers at once.
@@ -105,6 +105,10 @@ fn exhaust_leased(handle: tower_keep::throttle::Handle) {
     handle.admit(1).unwrap();
 }
 
+fn exhaust_several(handle: tower_keep::throttle::Handle) {
+    handle.update(several(1));
+}
+
 /// The last request of each key.
 fn exhaust_keys(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
@@ -131,6 +135,8 @@ allocates_nothing! {
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
     refuse_leased_calls: |s| ThrottleLayer::with(leased(2_200), s), exhaust_leased;
+    refuse_several_calls: |s| ThrottleLayer::with(several(1_100), s), exhaust_several;
+    refund_calls: |s| ThrottleLayer::with(rate(1_100), s).refunding(), exhaust;
     refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust_keys;
     adaptive_calls: |s| AdaptiveLayer::with(finding(8), s), fill;
     breaker_count_calls: |s| CircuitBreakerLayer::with(by_count(), s), fail;

@@ -68,6 +68,7 @@ fn futures_stay_small() {
         ("chaos", beyond(&ChaosLayer::new(Policy::default())), 16),
         ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),
         ("refuse", beyond(&throttle()), 16),
+        ("refund", beyond(&throttle().refunding()), 264),
         ("wait", beyond(&throttle().waiting()), 240 + carried),
     ];
     for (layer, size, most) in sizes {

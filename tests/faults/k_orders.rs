@@ -16,7 +16,7 @@ use tower_keep::timeout::TimeoutLayer;
 use crate::k_composition::setup;
 use crate::support::cases::{
     by_time_and_slowness, calm, contented, finding, hedging, leased, never_asked, permits, rate,
-    refusals, timeouts,
+    refusals, several, timeouts,
 };
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
@@ -55,6 +55,7 @@ const KINDS: &[Kind] = &kinds! {
     refuse: |s| ThrottleLayer::with(rate(10_000), s);
     wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
     leased: |s| ThrottleLayer::with(leased(10_000), s);
+    refund: |s| ThrottleLayer::with(several(10_000), s).refunding();
     breaker: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
     fallback: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s);
     chaos: |s| calm(s);

@@ -16,5 +16,6 @@ mod fallback;
 mod files;
 mod hedge;
 mod leased;
+mod limits;
 mod queue;
 mod retry;

@@ -127,6 +127,14 @@ pub(crate) fn leased(permits: u32) -> throttle::Policy {
     policy.build().unwrap()
 }
 
+/// A rate, and an hour's worth of it in windows of the clock.
+pub(crate) fn several(permits: u32) -> throttle::Policy {
+    let hour = throttle::Limit::new(permits * 3_600, secs(3_600));
+    let policy = rate(permits).to_builder();
+    let policy = policy.also(hour.kind(throttle::Kind::FixedWindow));
+    policy.build().unwrap()
+}
+
 /// Opens after half of at least 100 calls, which no law makes fail.
 pub(crate) fn breaking() -> circuit_breaker::PolicyBuilder {
     circuit_breaker::Policy::builder()
@@ -331,7 +339,7 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, leased, learning, never_asked, permits, rate, refusals, routes, timeouts,
+                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, leased, learning, never_asked, permits, rate, refusals, routes, several, timeouts,
             };
             use tower_keep::adaptive::AdaptiveLayer;
             use tower_keep::bulkhead::BulkheadLayer;
@@ -366,6 +374,9 @@ macro_rules! for_all_layers {
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
                 wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
                 refuse_leased: |s| ThrottleLayer::with(leased(10_000), s);
+                refuse_several: |s| ThrottleLayer::with(several(10_000), s);
+                wait_several: |s| ThrottleLayer::with(several(10_000), s).waiting();
+                refund: |s| ThrottleLayer::with(rate(10_000), s).refunding();
                 wait_leased: |s| ThrottleLayer::with(leased(10_000), s).waiting();
                 breaker_count: |s| CircuitBreakerLayer::with(by_count(), s);
                 breaker_time: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);

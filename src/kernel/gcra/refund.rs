@@ -35,7 +35,6 @@ pub struct Taken {
     cost: u64,
     sum: u64,
     era: u64,
-    quota: Quota,
 }
 
 impl Gcra {
@@ -52,7 +51,6 @@ impl Gcra {
                     cost,
                     sum,
                     era,
-                    quota: *quota,
                 };
                 Ok((taken, level))
             }
@@ -79,16 +77,19 @@ impl Gcra {
 
     /// Gives back what was taken, as far as the bucket has not been refilled since.
     /// `clock` tells the time: it must be read after the word.
-    pub fn refund(&self, taken: &Taken, clock: impl Fn() -> Tick) {
+    pub fn refund(&self, quota: &Quota, taken: &Taken, clock: impl Fn() -> Tick) {
         let sum = self.refunds.sum.fetch_add(taken.cost, Ordering::AcqRel);
         let lowered = sum.wrapping_sub(taken.sum);
         let after = taken.after.saturating_sub(lowered);
         loop {
             let word = super::Word(self.word.load(Ordering::Acquire));
-            if word.0 >= super::BUSY || self.refunds.era.load(Ordering::Acquire) != taken.era {
+            if word.0 >= super::BUSY
+                || !self.form(word).is_of(quota)
+                || self.refunds.era.load(Ordering::Acquire) != taken.era
+            {
                 return;
             }
-            let ahead = after.saturating_sub(taken.quota.units(clock()));
+            let ahead = after.saturating_sub(quota.units(clock()));
             let back = ahead.min(taken.cost);
             let tat = word.tat().saturating_sub(back);
             if back == 0 || self.swap(word, word.with(tat)) {

@@ -53,7 +53,9 @@ fn loom_tally_change() {
         tally.take(&window(SECOND), NOW, 1).unwrap();
         let take = |tally: &Tally| u32::from(tally.take(&window(SECOND), NOW, 1).is_ok());
         let other = move |tally: &Tally| {
-            (0..2).filter(|_| tally.take(&window(2 * SECOND), NOW, 1).is_ok()).count()
+            (0..2)
+                .filter(|_| tally.take(&window(2 * SECOND), NOW, 1).is_ok())
+                .count()
         };
         let (_, a, b) = two(tally, take, other);
         assert_eq!(a as usize + b, 1);
@@ -139,12 +141,16 @@ fn loom_gcra_refund() {
         let (gcra, taken, ()) = two(
             gcra,
             move |gcra| {
-                gcra.refund(&first, later);
-                (0..3).filter(|_| gcra.take(&quota, later(), 1).is_ok()).count()
+                gcra.refund(&quota, &first, later);
+                (0..3)
+                    .filter(|_| gcra.take(&quota, later(), 1).is_ok())
+                    .count()
             },
-            move |gcra| gcra.refund(&second, later),
+            move |gcra| gcra.refund(&quota, &second, later),
         );
-        let left = (0..3).filter(|_| gcra.take(&quota, later(), 1).is_ok()).count();
+        let left = (0..3)
+            .filter(|_| gcra.take(&quota, later(), 1).is_ok())
+            .count();
         // Both were given back, so two may come; a refund may be lost, but none is
         // given twice.
         assert!((1..=2).contains(&(taken + left)), "{taken} and {left}");

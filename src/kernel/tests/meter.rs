@@ -32,7 +32,15 @@ impl Kind {
 
     /// Whether `cost` fits at `now`, by the definition of the kind; a log keeps times to
     /// within `slack`.
-    fn fits(self, grants: &Grants, permits: u64, width: u64, now: u64, cost: u64, slack: u64) -> bool {
+    fn fits(
+        self,
+        grants: &Grants,
+        permits: u64,
+        width: u64,
+        now: u64,
+        cost: u64,
+        slack: u64,
+    ) -> bool {
         let sum = |from: u64, to: u64| -> u64 {
             let of = grants.iter().filter(|(at, _)| (from..to).contains(at));
             of.map(|(_, cost)| cost).sum()
@@ -177,11 +185,11 @@ proptest! {
                     if kind == Kind::Log {
                         continue;
                     }
-                    meter.refund(&taken, || at(now));
+                    meter.refund(&measure, &taken, || at(now));
                 }
                 2 => if let Ok(taken) = meter.take(&measure, at(now), cost) {
                     let before = meter.left(&measure, at(now));
-                    meter.refund(&taken, || at(now));
+                    meter.refund(&measure, &taken, || at(now));
                     let left = meter.left(&measure, at(now)).0;
                     prop_assert_eq!(left >= before.0 + cost, kind != Kind::Log);
                 },
@@ -300,7 +308,7 @@ fn fault_048_threads_never_oversell_any_kind() {
                             let cost = 1 + random.below(2);
                             if let Ok(taken) = meter.take(&measure, at(now), cost) {
                                 if random.below(4) == 0 && taken != Taken::Log {
-                                    meter.refund(&taken, || at(clock.load(order)));
+                                    meter.refund(&measure, &taken, || at(clock.load(order)));
                                 } else {
                                     mine.push((now, clock.load(order), u64::from(cost)));
                                 }
@@ -348,7 +356,12 @@ fn a_charge_is_bounded() {
     let quota = crate::kernel::gcra::Quota::new;
     let nanos = std::time::Duration::from_nanos;
     let bucket = Measure::Bucket(quota(10, nanos(second), 10, nanos(second * 3 / 2)).unwrap());
-    for (measure, seconds) in [(window(false), 3), (window(true), 3), (bucket, 3), (ramp, 6)] {
+    for (measure, seconds) in [
+        (window(false), 3),
+        (window(true), 3),
+        (bucket, 3),
+        (ramp, 6),
+    ] {
         let meter = Meter::new(&measure);
         let meter = meter.view();
         meter.charge(&measure, at(now), 4, 15);
