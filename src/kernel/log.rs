@@ -57,6 +57,8 @@ fn shift(width: u64) -> u32 {
 }
 
 const DEAD: u64 = u64::MAX;
+/// A clock that is further back than this, and the width, was wrong before.
+const UNLIKELY: u64 = 1 << 42;
 
 /// One log.
 #[derive(Debug)]
@@ -118,12 +120,16 @@ impl Log {
         (now.as_nanos().div_ceil(unit)).saturating_add(1).min(last)
     }
 
-    /// When a slot no longer counts, in nanoseconds.
-    fn expires(&self, value: u64, quota: &Recent) -> u64 {
-        match value >> self.shift {
+    /// In how many nanoseconds a slot no longer counts. What a clock that was wrong has
+    /// written does not: the log begins anew.
+    fn counts_for(&self, value: u64, quota: &Recent, now: Tick) -> u64 {
+        let expires = match value >> self.shift {
             0 => 0,
             time => ((time - 1) << self.shift).saturating_add(quota.width),
-        }
+        };
+        let left = expires.saturating_sub(now.as_nanos());
+        let likely = left <= quota.width.saturating_add(UNLIKELY);
+        if likely { left } else { 0 }
     }
 
     /// The head, and what is in its slot, of an earlier turn; `Err` if it is dead.
@@ -168,6 +174,12 @@ impl Log {
         number.map_or(0, |number| self.slot(number).load(Ordering::Acquire))
     }
 
+    /// The slot of the last permit.
+    fn last(&self, head: u64) -> u64 {
+        let last = head.checked_sub(1);
+        last.map_or(0, |last| self.slot(last).load(Ordering::Acquire))
+    }
+
     /// Takes `cost` at `now`, or says why not.
     pub fn take(&self, quota: &Recent, now: Tick, cost: u32) -> Result<(), Look> {
         let cost = u64::from(cost.max(1));
@@ -177,9 +189,9 @@ impl Log {
         loop {
             let (head, first) = self.ends()?;
             let oldest = self.oldest(quota, head, cost);
-            let last = match head.checked_sub(1) {
-                Some(last) => self.slot(last).load(Ordering::Acquire) >> self.shift,
-                None => 0,
+            let last = match self.last(head) {
+                last if self.counts_for(last, quota, now) > 0 => last >> self.shift,
+                _ => 0,
             };
             if self.head.load(Ordering::Acquire) != head {
                 continue;
@@ -187,7 +199,7 @@ impl Log {
             if oldest == DEAD {
                 return Err(Look::Dead);
             }
-            let wait = self.expires(oldest, quota).saturating_sub(now.as_nanos());
+            let wait = self.counts_for(oldest, quota, now);
             if wait > 0 {
                 return Err(Look::Late(wait));
             }
@@ -214,7 +226,7 @@ impl Log {
             if self.head.load(Ordering::Acquire) != head {
                 continue;
             }
-            let wait = self.expires(oldest, quota).saturating_sub(now.as_nanos());
+            let wait = self.counts_for(oldest, quota, now);
             return match wait {
                 _ if oldest == DEAD => Look::Dead,
                 0 => Look::Free,
@@ -244,14 +256,12 @@ impl Log {
         while over - free > 1 {
             let cost = free.midpoint(over);
             let oldest = self.oldest(quota, head, cost);
-            match self.expires(oldest, quota) <= now.as_nanos() {
-                true => free = cost,
-                false => over = cost,
+            match self.counts_for(oldest, quota, now) {
+                0 => free = cost,
+                _ => over = cost,
             }
         }
-        let last = head.checked_sub(1);
-        let last = last.map_or(0, |last| self.slot(last).load(Ordering::Acquire));
-        let reset = self.expires(last, quota).saturating_sub(now.as_nanos());
+        let reset = self.counts_for(self.last(head), quota, now);
         (u32::try_from(free).unwrap_or(u32::MAX), reset)
     }
 
@@ -259,9 +269,7 @@ impl Log {
     /// [`revive`](Self::revive).
     pub fn retire(&self, quota: &Recent, now: Tick) -> Option<u64> {
         let (head, first) = self.ends().ok()?;
-        let last = head.checked_sub(1);
-        let last = last.map_or(0, |last| self.slot(last).load(Ordering::Acquire));
-        let idle = self.expires(last, quota) <= now.as_nanos();
+        let idle = self.counts_for(self.last(head), quota, now) == 0;
         (idle && swap(self.slot(head), first, DEAD)).then_some(first)
     }
 

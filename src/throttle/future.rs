@@ -77,10 +77,10 @@ where
         let result = ready!(this.gate.poll(cx));
         let spent = this.spent.take();
         let rejection = result.as_ref().err().and_then(AsRejection::as_rejection);
-        if let (Some(rejection), Some(spent)) = (rejection, spent) {
-            if !rejection.reached_inner() {
-                spent.refund();
-            }
+        if let (Some(rejection), Some(spent)) = (rejection, spent)
+            && !rejection.reached_inner()
+        {
+            spent.refund();
         }
         Poll::Ready(result)
     }

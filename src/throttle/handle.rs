@@ -9,7 +9,7 @@ use super::state::{Draw, State};
 use crate::error::{Rejection, RejectionKind};
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::key::{Key, NoKey};
+use crate::key::{Key, KeyId, NoKey};
 use crate::registry::{Inspect, Report};
 
 /// A throttle from outside. Clones are the same throttle.
@@ -94,7 +94,7 @@ impl Handle {
     {
         let now = self.state.core.clock().now();
         let left = |draw| self.state.remaining_of(draw, now);
-        self.find(key, request).map_or(0, left)
+        self.spot(key, request).map_or(0, left)
     }
 
     /// Takes `cost` from the bucket for requests without a key, now or not at
@@ -141,7 +141,7 @@ impl Handle {
         K: Key<Req>,
     {
         let now = self.state.core.clock().now();
-        self.state.look_all(self.find(key, request)?, cost, now)
+        self.state.look_all(self.spot(key, request)?, cost, now)
     }
 
     /// Takes `cost` as [`admit`](Self::admit) does, until it is known whether the
@@ -227,12 +227,35 @@ impl Handle {
     where
         K: Key<Req>,
     {
-        let Some(buckets) = &self.state.keyed else {
-            return Ok(Draw::Common);
-        };
+        match self.id_of(key, request) {
+            None => Ok(Draw::Common),
+            Some(id) => self.state.draw(id),
+        }
+    }
+
+    /// As [`find`](Self::find), but nobody counts it.
+    fn spot<K, Req>(&self, key: &K, request: &Req) -> Result<Draw, Rejection>
+    where
+        K: Key<Req>,
+    {
+        match self.id_of(key, request) {
+            Some(Ok(id)) => Ok(Draw::Key(id)),
+            Some(Err(why)) if !self.state.shares(why) => {
+                Err(Rejection::before(RejectionKind::BadKey, self.id()))
+            }
+            _ => Ok(Draw::Common),
+        }
+    }
+
+    /// The key of a request, if it takes one.
+    fn id_of<K, Req>(&self, key: &K, request: &Req) -> Option<Result<KeyId, NoKey>>
+    where
+        K: Key<Req>,
+    {
+        let buckets = self.state.keyed.as_ref()?;
         let core = &self.state.core;
         let id = core.contain("key", || buckets.space.id(key, request));
-        self.state.draw(id.unwrap_or(Err(NoKey::Missing)))
+        Some(id.unwrap_or(Err(NoKey::Missing)))
     }
 
     fn take(&self, draw: Draw, cost: u32) -> Result<(), Rejection> {

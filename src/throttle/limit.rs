@@ -14,12 +14,17 @@ use crate::policy::PolicyError;
 ///
 /// | kind | at most, in `T` | bytes a key | use it |
 /// |---|---|---|---|
-/// | [`TokenBucket`](Self::TokenBucket) | `P·T/W + burst` | 200 | unless there is a reason not to |
-/// | [`Pacing`](Self::Pacing) | `P·T/W + 1` | 200 | with [`Wait`](super::Wait), before what bears no bursts |
-/// | [`WarmUp`](Self::WarmUp) | `P·T/W +` the largest cost | + 72 | before what is slow after a pause: caches, pools |
-/// | [`FixedWindow`](Self::FixedWindow) | `P·(⌈T/W⌉ + 1)` | + 72 | to keep to a quota that another counts so |
-/// | [`SlidingWindow`](Self::SlidingWindow) | `P·T/W + P` | + 72 | as that, without two full windows side by side |
-/// | [`SlidingLog`](Self::SlidingLog) | `P·(⌊T/W⌋ + 1)` | + 72 + 8·`P` | where no `W` may ever hold more than `P` |
+/// | [`TokenBucket`](Self::TokenBucket) | `P·T/W + burst` | 250 | unless there is a reason not to |
+/// | [`Pacing`](Self::Pacing) | `P·T/W + 1` | 250 | with [`Wait`](super::Wait), before what bears no bursts |
+/// | [`WarmUp`](Self::WarmUp) | `P·T/W +` the largest cost | + 170 | before what is slow after a pause: caches, pools |
+/// | [`FixedWindow`](Self::FixedWindow) | `P·(⌈T/W⌉ + 1)` | + 170 | to keep to a quota that another counts so |
+/// | [`SlidingWindow`](Self::SlidingWindow) | `P·T/W + P` | + 170 | as that, without two full windows side by side |
+/// | [`SlidingLog`](Self::SlidingLog) | `P·(⌊T/W⌋ + 1)` | + 170 + 8·`P` | where no `W` may ever hold more than `P` |
+///
+/// All are exact in what they promise here, for one thread and for many; a request is
+/// decided at the time that it reads, or that of a later one who came first. Beside a
+/// clock reading, a decision takes one compare-and-swap (a log and a warm-up two), in a
+/// time that depends neither on the permits nor on what has come.
 ///
 /// Only the first two are served in order of arrival by [`Wait`](super::Wait): with the
 /// others, and with several limits, a request that waits asks again when its time has

@@ -7,11 +7,12 @@ use super::buckets::Bucket;
 use super::limit::OverTotal;
 use super::pass::{Pass, Reserved};
 use super::policy::{Headers, Policy, WhenFull};
-use super::several::{Asked, Group, Late, Tickets};
+use super::several::{Group, Late, No, Tickets};
 use super::state::{ADMITTED, BYPASSED, Draw, State};
 use super::words::{LENGTH, Plan, Rules, pack};
 use crate::clock::Tick;
 use crate::error::{Rejection, RejectionKind};
+use crate::event::Event;
 use crate::kernel::keyed::Overflow;
 use crate::kernel::live::Live;
 use crate::kernel::shared::Shared;
@@ -68,49 +69,45 @@ impl State {
     }
 
     /// Takes `cost` from all limits, or from none: then why.
-    pub(super) fn ask_all(
-        &self,
-        draw: Draw,
-        cost: u32,
-        now: Tick,
-    ) -> Result<Tickets, Result<Asked, Overflow>> {
+    pub(super) fn ask_all(&self, draw: Draw, cost: u32, now: Tick) -> Result<Tickets, No> {
         let clock = self.core.clock();
         let asked = self.with_any_group(draw, now, |group| {
             let asked = group.ask(now, cost, clock)?;
-            self.tell_quotas(group, &asked, now);
+            self.tell_quotas(group, asked.as_ref().err(), now);
             Some(asked)
         });
-        match asked {
-            Ok(Asked::Free(tickets)) => Ok(tickets),
-            asked => Err(asked),
-        }
+        asked.unwrap_or(Err(No::Full))
     }
 
     /// What [`ask_all`](Self::ask_all) would say; it counts and tells nothing.
     pub(super) fn look_all(&self, draw: Draw, cost: u32, now: Tick) -> Result<(), Rejection> {
-        let looked = self.with_any_group(draw, now, |group| group.look(now, cost));
-        self.refusal(looked).map(drop)
+        let looked = self.observe(draw, |group| group.look(now, cost));
+        let looked = looked.unwrap_or(Err(No::Full));
+        looked.map_err(|no| self.refusal(no))
     }
 
-    pub(super) fn refuse_asked(
-        &self,
-        asked: Result<Asked, Overflow>,
-    ) -> Result<Tickets, Rejection> {
-        self.refusal(asked)
-            .map_err(|rejection| self.count_refusal(rejection))
-    }
-
-    fn refusal(&self, asked: Result<Asked, Overflow>) -> Result<Tickets, Rejection> {
-        let kind = match asked {
-            Ok(Asked::Free(tickets)) => return Ok(tickets),
-            Ok(Asked::Over { wait, late }) => {
-                let rejection = Rejection::before(self.kind_of(late), self.core.id());
-                return Err(rejection.with_wait(wait));
-            }
-            Ok(Asked::Never) => RejectionKind::CostAboveBurst,
-            Err(Overflow) => RejectionKind::KeysExhausted,
+    /// Runs `f` on the limits of a request. A key that has none gets none.
+    fn observe<R>(&self, draw: Draw, f: impl Fn(&Group<'_>) -> Option<R>) -> Option<R> {
+        let (Draw::Key(key), Some(buckets)) = (draw, &self.keyed) else {
+            return self.with_group(draw, Tick::from_nanos(0), f).ok();
         };
-        Err(Rejection::before(kind, self.core.id()))
+        let all = Plan::of(&self.live);
+        let group = |bucket: &Bucket| f(&bucket.group(&all, &self.total));
+        let found = buckets.map.get(key, group).flatten();
+        found.or_else(|| group(&buckets.fresh(key, &self.live)))
+    }
+
+    pub(super) fn refuse_all(&self, no: No) -> Rejection {
+        self.count_refusal(self.refusal(no))
+    }
+
+    fn refusal(&self, no: No) -> Rejection {
+        let (kind, wait) = match no {
+            No::Over { wait, late } => (self.kind_of(late), wait),
+            No::Never => (RejectionKind::CostAboveBurst, 0),
+            No::Full => (RejectionKind::KeysExhausted, 0),
+        };
+        Rejection::before(kind, self.core.id()).with_wait(wait)
     }
 
     fn kind_of(&self, late: Late) -> RejectionKind {
@@ -132,18 +129,15 @@ impl State {
         patience: Duration,
         order: Override,
     ) -> Result<Pass, Rejection> {
-        let asked = match state.ask_all(draw, cost, now) {
-            Ok(_) => {
-                state.counters.add(ADMITTED, 1);
-                return Ok(Pass::Now);
-            }
-            Err(asked) => asked,
+        let Err(no) = state.ask_all(draw, cost, now) else {
+            state.counters.add(ADMITTED, 1);
+            return Ok(Pass::Now);
         };
         if order == Override::Bypass {
             state.counters.add(BYPASSED, 1);
             return Ok(Pass::Now);
         }
-        if let Ok(Asked::Over { wait, .. }) = asked {
+        if let No::Over { wait, .. } = no {
             let wait = Duration::from_nanos(wait);
             if wait <= patience {
                 let until = now.saturating_add(patience);
@@ -151,7 +145,7 @@ impl State {
                 return Ok(Pass::Later(again));
             }
         }
-        state.refuse_asked(asked).map(|_| Pass::Now)
+        Err(state.refuse_all(no))
     }
 
     /// Gives back what was taken.
@@ -179,7 +173,7 @@ impl State {
         let now = self.core.clock().now();
         let debt = self.policy().max_debt;
         let _ = self.with_any_group(draw, now, |group| {
-            group.look(now, 1)?;
+            group.alive()?;
             group.charge(now, cost, debt);
             Some(())
         });
@@ -187,8 +181,8 @@ impl State {
 
     /// What could pass now of every limit: the fewest.
     pub(super) fn remaining_of(&self, draw: Draw, now: Tick) -> u32 {
-        let left = self.with_any_group(draw, now, |group| {
-            group.look(now, 1)?;
+        let left = self.observe(draw, |group| {
+            group.alive()?;
             group.left(now).map(|(_, (left, _))| left).min()
         });
         left.unwrap_or(0)
@@ -231,14 +225,17 @@ impl State {
             }
         }
         self.publish_again();
+        self.core.tell(Event::Updated);
         Ok(())
     }
 
     /// Reports every limit to the layer that writes headers, if there is one.
-    fn tell_quotas(&self, group: &Group<'_>, asked: &Asked, now: Tick) {
+    fn tell_quotas(&self, group: &Group<'_>, no: Option<&No>, now: Tick) {
         let headers = Rules::of(&self.live).headers();
-        let told = match asked {
-            Asked::Free(_) => headers == Headers::Always,
+        let told = match no {
+            None => headers == Headers::Always,
+            // It is let through all the same.
+            _ if self.core.order() == Override::Bypass => false,
             _ => headers != Headers::Never,
         };
         #[cfg(feature = "http")]
@@ -254,13 +251,12 @@ impl State {
                     remaining: u64::from(left).min(limit),
                     reset: Duration::from_nanos(reset),
                 };
-                match asked {
-                    Asked::Over { wait, late } if late.has(at) => {
-                        quota.refused = true;
-                        quota.remaining = 0;
-                        quota.reset = Duration::from_nanos(*wait);
-                    }
-                    _ => {}
+                if let Some(No::Over { wait, late }) = no
+                    && late.has(at)
+                {
+                    quota.refused = true;
+                    quota.remaining = 0;
+                    quota.reset = Duration::from_nanos(*wait);
                 }
                 crate::http::report::report(quota);
             }

@@ -4,6 +4,9 @@
 //! token bucket does, in one word per bucket: `rate` requests in the long run,
 //! `burst` of them at once, each at its cost.
 //!
+//! Other ways of counting are its [`Kind`]s: pacing, a rate that warms up, windows of
+//! the clock, a sliding window, a sliding log. Several limits can hold at once.
+//!
 //! Do not use it to protect a service whose speed varies: it does not know how
 //! long calls take. That is `bulkhead`.
 //!
@@ -57,6 +60,27 @@
 //! # Ok::<(), tower_keep::PolicyError>(())
 //! ```
 //!
+//! Ten a second and a thousand an hour for each client, and five thousand a second for
+//! all of them; from a file, and with a client who pays for more:
+//!
+#![cfg_attr(feature = "serde", doc = "```")]
+#![cfg_attr(not(feature = "serde"), doc = "```ignore")]
+//! use tower_keep::key;
+//! use tower_keep::throttle::{Policy, ThrottleLayer};
+//!
+//! let policy: Policy = toml::from_str(r#"
+//!     permits = 10
+//!     per = "1s"
+//!     also = [{ permits = 1000, per = "1h", kind = "fixed-window" }]
+//!     total = { permits = 5000, per = "1s" }
+//! "#)?;
+//! let by_client = key::value(|client: &u64| Some(*client));
+//! let handle = ThrottleLayer::keyed(policy, by_client.clone()).handle();
+//! let paying = policy.to_builder().rate(100, std::time::Duration::from_secs(1)).build()?;
+//! handle.set_quota_for(&by_client, &42, Some(paying)).expect("it has a key");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Admission
 //! In `call`. [`Refuse`] (the default) refuses what comes too early and says
 //! exactly how long to wait. [`Wait`] lets it wait in the future, up to the
@@ -71,6 +95,27 @@
 //! back, and as a response it is a 400, not a 429: give such requests a lower cost,
 //! or the policy a larger burst.
 //!
+//! # Several limits
+//! A request of a policy with more than one limit
+//! ([`also`](PolicyBuilder::also), [`total`](PolicyBuilder::total)) takes from all of them
+//! or from none, and a refusal names the longest wait. It looks at all before it takes
+//! from the first; where another request then is first at a later one, it gives back
+//! what it has taken, without a lock. Between the two, a third request may be refused
+//! early; never is one admitted that any limit forbids. What is given back is at most
+//! what was taken, and a little less if others give back at the same time: it is there
+//! again when the bucket has been refilled. A log cannot take back at all.
+//!
+//! The refusal of a key's own limit is [`Throttled`](crate::RejectionKind::Throttled)
+//! (429); that of all keys together [`TotalRate`](crate::RejectionKind::TotalRate) (503),
+//! unless [`over_total`](PolicyBuilder::over_total) says otherwise. Headers list all
+//! limits: the first by the layer's name, the others as `name-2` to `name-4` and
+//! `name-total`.
+//!
+//! A live update keeps what each limit has counted, by its place in the policy and its
+//! kind, also while it is not part of it. So no sequence of updates mints anything,
+//! but that a limit of another kind begins with nothing counted, once.
+//!
+//! # Keys
 //! Keyed throttles hold one bucket per key behind a hard cap. At the cap a new
 //! key takes the place of one whose bucket is full again, which loses nothing;
 //! a key that is being throttled is never evicted. If there is no such place,
@@ -109,7 +154,8 @@
 //! share them.
 //!
 //! # Errors
-//! [`Throttled`](crate::RejectionKind::Throttled) with the exact wait,
+//! [`Throttled`](crate::RejectionKind::Throttled) and
+//! [`TotalRate`](crate::RejectionKind::TotalRate) with the exact wait,
 //! [`CostAboveBurst`](crate::RejectionKind::CostAboveBurst),
 //! [`BadKey`](crate::RejectionKind::BadKey),
 //! [`KeysExhausted`](crate::RejectionKind::KeysExhausted),
@@ -125,7 +171,8 @@
 //! One clock reading (shared with the layers below) and one compare-and-swap;
 //! leased, neither, but for one request in a slice. A
 //! key adds a 128-bit `SipHash` and a lock-free lookup. No allocation but for a
-//! key that is new, no lock but for that.
+//! key that is new, no lock but for that. Each further limit adds one or two
+//! compare-and-swaps and, once for each key, an allocation.
 //!
 //! # Events
 //! `Rejected`, `Waited`, `Keyless`, `Updated`, `CallbackPanicked`.

@@ -53,7 +53,7 @@ impl Spent {
                 state.counters.add(BYPASSED, 1);
                 Ok(None)
             }
-            Err(asked) => state.refuse_asked(asked).map(|_| None),
+            Err(no) => Err(state.refuse_all(no)),
         }
     }
 

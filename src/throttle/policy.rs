@@ -286,7 +286,8 @@ impl PolicyBuilder {
     }
 
     /// Keys that have a bucket at once, for keyed throttles: at least 1, by
-    /// default 10,000. Each takes about 200 bytes once it is used. It is fixed
+    /// default 10,000. Each takes about 250 bytes once it is used, and more with
+    /// limits that are no token buckets (see [`Kind`]). It is fixed
     /// when the layer is made: an update does not change it.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = Some(keys);

@@ -86,15 +86,15 @@ impl More {
 /// What was taken from each.
 pub(super) type Tickets = [Option<Taken>; PLACES];
 
-/// What several limits answer.
+/// Why several limits do not admit a request.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Asked {
-    /// Taken from all.
-    Free(Tickets),
-    /// Some of them, by their bits, are used up: the longest wait.
+pub(super) enum No {
+    /// Some of them are used up: the longest wait.
     Over { wait: u64, late: Late },
-    /// This one never admits it.
+    /// One of them never admits it.
     Never,
+    /// Its key finds no place.
+    Full,
 }
 
 /// Limits by their places.
@@ -135,11 +135,14 @@ impl Group<'_> {
         }
     }
 
+    /// `None` if it was retired: the plain bucket always is, with the others.
+    pub(super) fn alive(&self) -> Option<()> {
+        (!self.gcra.is_retired()).then_some(())
+    }
+
     /// What [`ask`](Self::ask) would say, without taking; `None` if the group is dead.
-    pub(super) fn look(&self, now: Tick, cost: u32) -> Option<Asked> {
-        if self.gcra.is_retired() {
-            return None;
-        }
+    pub(super) fn look(&self, now: Tick, cost: u32) -> Option<Result<(), No>> {
+        self.alive()?;
         let (mut longest, mut late) = (0, Late::default());
         for (at, measure) in self.plan.measures() {
             match self.view(at, &measure).look(&measure, now, cost) {
@@ -148,25 +151,25 @@ impl Group<'_> {
                     longest = longest.max(wait);
                     late.0 |= Late::one(at).0;
                 }
-                Look::Never => return Some(Asked::Never),
+                Look::Never => return Some(Err(No::Never)),
                 Look::Dead => return None,
             }
         }
         Some(match late == Late::default() {
-            true => Asked::Free([None; PLACES]),
-            false => Asked::Over {
+            true => Ok(()),
+            false => Err(No::Over {
                 wait: longest,
                 late,
-            },
+            }),
         })
     }
 
     /// Takes `cost` from all of them, or from none; `None` if the group is dead.
-    pub(super) fn ask(&self, now: Tick, cost: u32, clock: &Clock) -> Option<Asked> {
-        let looked = self.look(now, cost)?;
-        let Asked::Free(mut tickets) = looked else {
-            return Some(looked);
-        };
+    pub(super) fn ask(&self, now: Tick, cost: u32, clock: &Clock) -> Option<Result<Tickets, No>> {
+        if let Err(no) = self.look(now, cost)? {
+            return Some(Err(no));
+        }
+        let mut tickets = [None; PLACES];
         for (at, measure) in self.plan.measures() {
             let look = match self.view(at, &measure).take(&measure, now, cost) {
                 Ok(taken) => {
@@ -177,20 +180,20 @@ impl Group<'_> {
             };
             self.refund(&tickets, clock);
             return match look {
-                Look::Late(wait) => Some(Asked::Over {
+                Look::Late(wait) => Some(Err(No::Over {
                     wait,
                     late: Late::one(at),
-                }),
+                })),
                 Look::Dead => None,
-                _ => Some(Asked::Never),
+                _ => Some(Err(No::Never)),
             };
         }
         // It may have died before the first of its limits was made.
-        if self.gcra.is_retired() {
+        if self.alive().is_none() {
             self.refund(&tickets, clock);
             return None;
         }
-        Some(Asked::Free(tickets))
+        Some(Ok(tickets))
     }
 
     pub(super) fn refund(&self, tickets: &Tickets, clock: &Clock) {

@@ -139,15 +139,18 @@ impl State {
         }
     }
 
+    /// Whether it may do without a key.
+    pub(super) fn shares(&self, why: NoKey) -> bool {
+        why == NoKey::Missing && Rules::of(&self.live).missing_key() == MissingKey::Share
+    }
+
     #[cold]
     fn draw_without(&self, why: NoKey) -> Result<(), Rejection> {
         if why == NoKey::Missing {
             self.keyless.count(&self.core);
         }
         // The operator's order comes before the form of the request.
-        let share = self.core.is_overruled()
-            || why == NoKey::Missing && Rules::of(&self.live).missing_key() == MissingKey::Share;
-        match share {
+        match self.core.is_overruled() || self.shares(why) {
             true => Ok(()),
             false => Err(self.reject(RejectionKind::BadKey)),
         }

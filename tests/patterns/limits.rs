@@ -1,15 +1,19 @@
 //! A throttle of several limits, of other kinds than a token bucket, and what its
 //! handle does beside admitting.
 
+mod files;
+mod flood;
+mod handle;
+
 use std::collections::HashMap;
 use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tower::{Layer, Service};
-use tower_keep::test_util::{Call, Hand, ManualClock, finish_on};
+use tower_keep::test_util::{Hand, ManualClock, finish_on};
 use tower_keep::throttle::{Handle, Kind, Limit, OverTotal, Policy, PolicyBuilder, ThrottleLayer};
-use tower_keep::{AsRejection, Override, RejectionKind, Setup, key};
+use tower_keep::{AsRejection, RejectionKind, Setup, key};
 
 use crate::support::{call, inner, ms, request, secs};
 
@@ -219,130 +223,6 @@ fn a_total_is_the_services_overload_unless_the_policy_says_otherwise() {
     }
 }
 
-/// A quota of one key: at once, for as long as it is there, and not lost when the key
-/// makes room for others.
-#[test]
-fn a_key_can_have_a_quota_of_its_own() {
-    let (time, handle) = keyed(per_second(2).burst(2).max_keys(4));
-    let own = |n: u32| Some(per_second(n).burst(n).build().unwrap());
-    assert_eq!(drain(&handle, 1), 2);
-    handle.set_quota_for(&by_number(), &1, own(10)).unwrap();
-    // What it lacked, it lacks.
-    assert_eq!(drain(&handle, 1), 0);
-    time.advance(secs(1));
-    assert_eq!([1, 2].map(|key| drain(&handle, key)), [10, 2]);
-    time.advance(secs(10));
-    // It makes room for others, and has its quota when it comes again.
-    for key in 10..30 {
-        assert_eq!(drain(&handle, key), 2, "{key}");
-        time.advance(secs(2));
-    }
-    assert_eq!(drain(&handle, 1), 10);
-    handle.update(per_second(3).burst(3).build().unwrap());
-    time.advance(secs(10));
-    assert_eq!([1, 2].map(|key| drain(&handle, key)), [10, 3]);
-    handle.set_quota_for(&by_number(), &1, None).unwrap();
-    time.advance(secs(10));
-    assert_eq!(drain(&handle, 1), 3);
-    handle.set_quota_for(&by_number(), &1, own(5)).unwrap();
-    time.advance(secs(10));
-    assert_eq!(drain(&handle, 1), 5);
-    // A stranger to the table can have one, but not too many.
-    for key in 2..5 {
-        handle.set_quota_for(&by_number(), &key, own(1)).unwrap();
-    }
-    let refused = handle.set_quota_for(&by_number(), &6, own(1)).unwrap_err();
-    assert_eq!(refused.kind(), RejectionKind::KeysExhausted);
-    // Where nobody has one, all keys go the short way again.
-    (1..5).for_each(|key| handle.set_quota_for(&by_number(), &key, None).unwrap());
-    time.advance(secs(10));
-    assert_eq!(drain(&handle, 3), 3);
-}
-
-/// A permit that is dropped, of every kind: but for a log, it can be used again.
-#[test]
-fn what_was_reserved_is_given_back() {
-    for kind in KINDS {
-        let (time, handle) = keyed(per_second(5).kind(kind));
-        let reserve = || handle.reserve_for(&by_number(), &1, 1);
-        let first = reserve().unwrap();
-        let left = handle.remaining_for(&by_number(), &1);
-        drop(first);
-        let back = if kind == Kind::SlidingLog { 0 } else { 1 };
-        assert_eq!(
-            handle.remaining_for(&by_number(), &1),
-            left + back,
-            "{kind:?}"
-        );
-        time.advance(secs(100));
-        reserve().unwrap().spend();
-        assert_eq!(handle.remaining_for(&by_number(), &1), left, "{kind:?}");
-        assert_eq!(handle.snapshot().refunded, 1);
-        // Too late: it counts no more.
-        let late = reserve();
-        time.advance(secs(100));
-        drop(late);
-        assert!(drain(&handle, 1) <= 5, "{kind:?}");
-        handle.set_override(Override::Close);
-        assert_eq!(reserve().unwrap_err().kind(), RejectionKind::Closed);
-        handle.set_override(Override::Bypass);
-        assert!(reserve().is_ok());
-    }
-}
-
-/// What the inner service refuses unseen is given back, and nothing else.
-#[test]
-fn a_layer_gives_back_what_was_never_sent() {
-    use tower_keep::bulkhead::{BulkheadLayer, Policy as Bulkhead};
-    let time = ManualClock::new();
-    let (probe, script, _) = inner(&time);
-    let layer = ThrottleLayer::with(per_second(5).build().unwrap(), setup(&time)).refunding();
-    let bulkhead = BulkheadLayer::with(Bulkhead::max_concurrent(1).unwrap(), setup(&time));
-    let mut service = layer.layer(bulkhead.layer(probe));
-    let handle = layer.handle();
-    let permit = bulkhead.handle().admit().unwrap();
-    for _ in 0..20 {
-        let full = finish_on(&time, call(&mut service, request("a"))).unwrap();
-        let kind = full.unwrap_err().as_rejection().unwrap().kind();
-        assert_eq!(kind, RejectionKind::Full);
-    }
-    assert_eq!((handle.remaining(), handle.snapshot().refunded), (5, 20));
-    drop(permit);
-    script.then_call(Call::error(crate::support::BROKEN));
-    for _ in 0..2 {
-        let _ = finish_on(&time, call(&mut service, request("a")));
-    }
-    assert_eq!((handle.remaining(), handle.snapshot().refunded), (3, 20));
-    // Once it was sent, a call that is dropped has used its permit.
-    script.then_call(Call::never());
-    drop(Hand::new(service.call(request("a"))));
-    assert_eq!(handle.remaining(), 2);
-}
-
-/// What a call cost is known afterwards.
-#[test]
-fn a_charge_is_paid_by_those_who_come_later() {
-    let (time, handle) = keyed(per_second(10).max_debt(20));
-    let charge = |cost| handle.charge_for(&by_number(), &1, cost).unwrap();
-    charge(4);
-    assert_eq!(handle.remaining_for(&by_number(), &1), 6);
-    charge(10);
-    let refused = handle.admit_for(&by_number(), &1, 1).unwrap_err();
-    assert_eq!(refused.retry_after(), Some(ms(500)));
-    (0..10).for_each(|_| charge(u32::MAX));
-    let refused = handle.admit_for(&by_number(), &1, 1).unwrap_err();
-    assert_eq!(refused.retry_after(), Some(ms(2_100)));
-    time.advance(ms(3_000));
-    assert_eq!(drain(&handle, 1), 10);
-    // Without debt, there is nothing below nothing.
-    let (_, handle) = keyed(per_second(10));
-    handle.charge_for(&by_number(), &1, 1_000).unwrap();
-    let refused = handle.admit_for(&by_number(), &1, 1).unwrap_err();
-    assert_eq!(refused.retry_after(), Some(ms(100)));
-    handle.charge(3);
-    assert_eq!(handle.remaining(), 7);
-}
-
 /// Every kind, alone and beside another, keeps its bound for those who wait; who waits
 /// too long is refused at once, and none is forgotten.
 #[test]
@@ -420,69 +300,5 @@ fn fault_051_no_limit_is_escaped_by_a_flood() {
         time.advance(secs(10_000));
         assert!(drain(&handle, 999_999) >= 1);
         assert!(handle.snapshot().keys_evicted > 0, "{kind:?}");
-    }
-}
-
-/// A policy with all of it from a file, and what cannot be.
-#[test]
-fn a_policy_of_several_limits_from_a_file() {
-    let text = r#"
-        permits = 10
-        burst = 20
-        also = [
-            { permits = 1000, per = "1h", kind = "fixed-window" },
-            { permits = 5, per = "10s", kind = "warm-up", burst = 2, warm_up = "1m" },
-        ]
-        total = { permits = 5000, kind = "sliding-window" }
-        over_total = "quota"
-        max_debt = 7
-    "#;
-    let policy = per_second(10)
-        .burst(20)
-        .also(Limit::new(1_000, secs(3_600)).kind(Kind::FixedWindow))
-        .also(
-            Limit::new(5, secs(10))
-                .kind(Kind::WarmUp)
-                .burst(2)
-                .warm_up(secs(60)),
-        )
-        .total(Limit::new(5_000, secs(1)).kind(Kind::SlidingWindow))
-        .over_total(OverTotal::Quota)
-        .max_debt(7)
-        .build()
-        .unwrap();
-    assert_eq!(toml::from_str(text), Ok(policy));
-    assert_eq!(policy.to_builder().build(), Ok(policy));
-    let warm = "permits = 5\nkind = \"warm-up\"\nwarm_up = \"3s\"";
-    let policy = per_second(5).kind(Kind::WarmUp).warm_up(secs(3)).build();
-    assert_eq!(toml::from_str(warm).ok(), policy.clone().ok());
-    assert_eq!(policy.clone().unwrap().to_builder().build(), policy);
-    for (bad, why) in [
-        ("kind = \"leaky\"", "unknown variant"),
-        ("kind = \"pacing\"\nburst = 2", "leave it out"),
-        ("kind = \"sliding-log\"\npermits = 65536", "rate"),
-        ("kind = \"sliding-window\"\npermits = 16384", "rate"),
-        ("kind = \"warm-up\"\nwarm_up = \"0s\"", "warm_up"),
-        ("also = [{ permits = 0 }]", "also"),
-        ("also = [{ per = \"1s\" }]", "missing field `permits`"),
-        (
-            "also = [{ permits = 1, max_wait = \"1s\" }]",
-            "unknown field",
-        ),
-        (
-            "total = { permits = 1, kind = \"fixed-window\", per = \"8ns\" }",
-            "total",
-        ),
-        (
-            "also = [{permits = 1},{permits = 1},{permits = 1},{permits = 1}]",
-            "up to 3",
-        ),
-    ] {
-        let text = match bad.contains("permits = 65536") || bad.contains("permits = 16384") {
-            true => bad.to_owned(),
-            false => format!("permits = 5\n{bad}"),
-        };
-        let error = toml::from_str::<Policy>(&text).unwrap_err().to_string();
-        assert!(error.contains(why), "{bad}: {error}");
     }
 }

@@ -25,6 +25,8 @@ mod live;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod meter;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
+mod meter_cases;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
 mod model;
 #[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
 mod pending;
