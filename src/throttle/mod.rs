@@ -135,6 +135,7 @@ mod future;
 mod handle;
 mod keyless;
 mod layer;
+pub mod learned;
 mod leased;
 mod pass;
 mod policy;
