@@ -20,6 +20,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
 /// | `keep_<pattern>_limit` | `layer` |
+/// | `keep_<pattern>_interval_seconds` | `layer` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -80,6 +81,10 @@ impl Listener for Metrics {
                 counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
             Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
+            Event::Paced(interval) => {
+                let seconds = interval.as_secs_f64();
+                gauge!(name("interval_seconds"), "layer" => layer).set(seconds);
+            }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);

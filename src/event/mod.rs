@@ -73,6 +73,9 @@ pub enum Event<'a> {
         /// The limit from now on.
         to: u32,
     },
+    /// throttle, learned: a server has said that it was too much. From now on one
+    /// request is sent in so much time.
+    Paced(Duration),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

@@ -84,6 +84,9 @@ impl Listener for Trace {
             Event::Limit { from, to } => {
                 tracing::debug!(target: "tower_keep", pattern, name, from, to, "limit");
             }
+            Event::Paced(interval) => {
+                tracing::info!(target: "tower_keep", pattern, name, ?interval, "paced");
+            }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

@@ -116,6 +116,7 @@ macro_rules! call_future {
 }
 
 /// The future of a call that may have had to wait.
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 macro_rules! queue_future {
     ($(#[$meta:meta])* $future:ident of $permit:ty, $state:ty) => {
         pin_project_lite::pin_project! {
@@ -158,6 +159,7 @@ macro_rules! queue_future {
 }
 
 /// The service that refuses what is over the limit, and the one that lets it wait.
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 macro_rules! sheds_and_queues {
     ($service:ident, $future:ident, $queue:ident, $permit:ty) => {
         impl<S, R, C, Req> tower_service::Service<Req> for $service<S, $crate::queue::Shed, R, C>
@@ -239,6 +241,7 @@ macro_rules! sheds_and_queues {
 }
 
 /// The ways to make a layer let what is over the limit wait, and for whom.
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 macro_rules! queues {
     ($layer:ident) => {
         impl<M, R, C> $layer<M, R, C> {
@@ -277,4 +280,6 @@ macro_rules! queues {
     };
 }
 
-pub(crate) use {call_future, has_permit, queue_future, queues, sheds_and_queues};
+pub(crate) use {call_future, has_permit};
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub(crate) use {queue_future, queues, sheds_and_queues};

@@ -19,7 +19,7 @@ pub(crate) mod lanes;
 pub mod lease;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod limit;
-#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+#[cfg(any(feature = "bulkhead", feature = "adaptive", feature = "throttle"))]
 pub(crate) mod limited;
 pub mod live;
 #[cfg(feature = "throttle")]

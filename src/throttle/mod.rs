@@ -182,6 +182,7 @@ mod future;
 mod handle;
 mod keyless;
 mod layer;
+pub mod learned;
 mod leased;
 mod limit;
 mod limits;

@@ -10,13 +10,14 @@ use tower_keep::adaptive::AdaptiveLayer;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
-use tower_keep::classify::{Failure, Outcome};
+use tower_keep::classify::{ErrorsOnly, Failure, Outcome};
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::hedge::{self, HedgeLayer};
 use tower_keep::key;
 use tower_keep::retry::{self, RetryLayer};
 use tower_keep::test_util::ManualClock;
 use tower_keep::throttle::ThrottleLayer;
+use tower_keep::throttle::learned::{self, LearnedLayer};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::{Error, Override, Setup};
 
@@ -99,6 +100,12 @@ fn exhaust(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
 }
 
+/// The server says that it was too much: from now on the bucket is empty.
+fn shut_learned(handle: learned::Handle) {
+    let permit = handle.admit().unwrap();
+    permit.finish(Outcome::Failure(Failure::Overload { retry_after: None }));
+}
+
 /// What is left, as one request.
 fn exhaust_leased(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
@@ -134,6 +141,8 @@ allocates_nothing! {
     shed_calls: |s| BulkheadLayer::with(permits(8), s), occupy;
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
+    learned_calls: |s| LearnedLayer::with(learned::Policy::default(), ErrorsOnly, s), shut_learned;
+    learned_wait_calls: |s| LearnedLayer::with(learned::Policy::default(), ErrorsOnly, s).waiting(), shut_learned;
     refuse_leased_calls: |s| ThrottleLayer::with(leased(2_200), s), exhaust_leased;
     refuse_several_calls: |s| ThrottleLayer::with(several(1_100), s), exhaust_several;
     refund_calls: |s| ThrottleLayer::with(rate(1_100), s).refunding(), exhaust;

@@ -6,11 +6,13 @@ use tower::util::BoxCloneSyncService;
 use tower_keep::adaptive::AdaptiveLayer;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
+use tower_keep::classify::Http;
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::hedge::{HedgeLayer, every};
 use tower_keep::retry::{self, RetryLayer, when};
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, ScriptBody, drop_at};
 use tower_keep::throttle::ThrottleLayer;
+use tower_keep::throttle::learned::{self, LearnedLayer};
 use tower_keep::timeout::TimeoutLayer;
 
 use crate::k_composition::setup;
@@ -54,6 +56,7 @@ const KINDS: &[Kind] = &kinds! {
     timeout: |s| TimeoutLayer::with(timeouts(), s);
     refuse: |s| ThrottleLayer::with(rate(10_000), s);
     wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
+    learned: |s| LearnedLayer::with(learned::Policy::default(), Http, s).waiting();
     leased: |s| ThrottleLayer::with(leased(10_000), s);
     refund: |s| ThrottleLayer::with(several(10_000), s).refunding();
     breaker: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);

@@ -15,6 +15,7 @@ mod connect;
 mod fallback;
 mod files;
 mod hedge;
+mod learned;
 mod leased;
 mod limits;
 mod queue;

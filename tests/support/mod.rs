@@ -6,6 +6,7 @@
 pub(crate) mod cases;
 pub(crate) mod transcript;
 pub(crate) mod watched;
+pub(crate) mod wrapped;
 
 use std::time::Duration;
 

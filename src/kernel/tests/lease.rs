@@ -231,7 +231,7 @@ fn every_permit_is_spent_once() {
         patience: 0,
     };
     let leased = Leased::new(rate, 4);
-    let mut granted = vec![0u32; 6];
+    let mut granted = [0u32; 6];
     for round in 0..2000 {
         let thread = round % 6;
         granted[thread] += u32::from(leased.admits(thread, 7, 1));
