@@ -116,7 +116,8 @@ proptest! {
                 sum += cost;
                 let length = to - from;
                 let per = burst.1 * second;
-                prop_assert!(sum * per <= u64::from(burst.0) * (length + per));
+                // A time is kept to within a nanosecond.
+                prop_assert!(sum * per <= u64::from(burst.0) * (length + 1 + per));
                 let window = sustained.1 * second;
                 prop_assert!(sum <= u64::from(sustained.0) * (length.div_ceil(window) + 1));
                 let window = log.1 * second;
