@@ -51,6 +51,16 @@ struct View {
     current: u64,
 }
 
+impl View {
+    fn new(window: u64, before: u64, current: u64) -> Self {
+        Self {
+            window,
+            before,
+            current,
+        }
+    }
+}
+
 impl Window {
     /// `None` if `permits` are none, or more than the word can count: for a width of
     /// `2^b` ns, `2^(b-1) - 1`, and sliding `2^((b-1)/2) - 1`.
@@ -127,11 +137,7 @@ impl Window {
             true => word >> self.bits() & self.count(),
             false => 0,
         };
-        View {
-            window: word >> self.shift(),
-            before,
-            current,
-        }
+        View::new(word >> self.shift(), before, current)
     }
 
     fn write(self, view: View) -> u64 {
@@ -151,11 +157,7 @@ impl Window {
             let ahead = (view.window - number).saturating_mul(self.width());
             if ahead > UNLIKELY.saturating_add(self.width()) {
                 // The clock was wrong: as empty as it can be.
-                let view = View {
-                    window: number,
-                    before: 0,
-                    current: self.permits,
-                };
+                let view = View::new(number, 0, self.permits);
                 return (view, elapsed);
             }
             return (view, 0);
@@ -164,21 +166,13 @@ impl Window {
         let owes = view.current.min(self.most());
         let view = match (passed, self.sliding()) {
             (0, _) => return (view, elapsed),
-            (1, true) => View {
-                window: number,
-                before: view.current,
-                current: 0,
-            },
-            (_, true) => View {
-                window: number,
-                before: 0,
-                current: 0,
-            },
-            (_, false) => View {
-                window: number,
-                before: 0,
-                current: owes.saturating_sub(self.permits.saturating_mul(passed)),
-            },
+            (1, true) => View::new(number, view.current, 0),
+            (_, true) => View::new(number, 0, 0),
+            (_, false) => View::new(
+                number,
+                0,
+                owes.saturating_sub(self.permits.saturating_mul(passed)),
+            ),
         };
         (view, elapsed)
     }
@@ -370,11 +364,7 @@ impl Tally {
             spin();
             return;
         }
-        let mut view = View {
-            window: quota.number(now),
-            before: 0,
-            current: 0,
-        };
+        let mut view = View::new(quota.number(now), 0, 0);
         let form = self.form(word);
         if form != 0 {
             let old = Window { form, ..*quota };

@@ -40,6 +40,8 @@ pub struct Taken {
 impl Gcra {
     /// Takes `cost` at `now`, and can be told to take it back.
     pub fn take(&self, quota: &Quota, now: Tick, cost: u32) -> Result<(Taken, Level), Decision> {
+        // A fresh one goes over to the quota first.
+        self.load(quota, now).ok_or(Decision::Dead)?;
         // Both before: what comes later counts against the refund.
         let sum = self.refunds.sum.load(Ordering::Acquire);
         let era = self.refunds.era.load(Ordering::Acquire);

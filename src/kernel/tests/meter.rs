@@ -1,9 +1,12 @@
 //! The limiters against naive models: lists of what was granted.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::Random;
 use super::model::at;
+use crate::kernel::gcra::Quota;
 use crate::kernel::log::Recent;
 use crate::kernel::meter::{Look, Measure, Meter, Taken};
 use crate::kernel::tally::Window;
@@ -17,6 +20,8 @@ pub(super) enum Kind {
     Fixed,
     Sliding,
     Log,
+    /// Not by this definition: see `gcra`.
+    Bucket,
 }
 
 pub(super) const KINDS: [Kind; 3] = [Kind::Fixed, Kind::Sliding, Kind::Log];
@@ -27,6 +32,11 @@ impl Kind {
             Self::Fixed => Measure::Window(Window::new(permits, width, false, 0).unwrap()),
             Self::Sliding => Measure::Window(Window::new(permits, width, true, 0).unwrap()),
             Self::Log => Measure::Log(Recent::new(permits, width).unwrap()),
+            Self::Bucket => {
+                let width = Duration::from_nanos(width);
+                let quota = Quota::new(permits, width, permits, Duration::ZERO);
+                Measure::Bucket(quota.unwrap())
+            }
         }
     }
 
@@ -60,6 +70,7 @@ impl Kind {
                 let from = if now < width + slack { 0 } else { from };
                 sum(from, u64::MAX) + cost <= permits
             }
+            Self::Bucket => true,
         }
     }
 
@@ -69,6 +80,8 @@ impl Kind {
             Self::Fixed => permits * (length.div_ceil(width) + 1),
             Self::Sliding => permits + permits * length / width,
             Self::Log => permits * (length / width + 1),
+            // A time is kept to within a nanosecond.
+            Self::Bucket => permits + permits * (length + 1) / width,
         }
     }
 }
@@ -165,7 +178,7 @@ proptest! {
     /// what is given back at once can be taken again, but for a log.
     #[test]
     fn a_refund_mints_nothing(
-        kind in kinds(),
+        kind in prop_oneof![Just(Kind::Bucket), kinds()],
         permits in 1..20_u32,
         width in widths(),
         steps in prop::collection::vec((0..4_u32, any::<u64>(), any::<u32>()), 1..150),
@@ -290,8 +303,9 @@ fn fault_048_threads_never_oversell_any_kind() {
     const WIDTH: u64 = 1 << 20;
     let ramp = Ramp::new(50, WIDTH, 2, 3 * WIDTH, 0).map(Measure::Warm);
     let warm = (ramp.unwrap(), None);
-    let kinds = KINDS.map(|kind| (kind.measure(50, WIDTH), Some(kind)));
-    for (measure, kind) in kinds.into_iter().chain([warm]) {
+    let kinds = KINDS.into_iter().chain([Kind::Bucket]);
+    let kinds = kinds.map(|kind| (kind.measure(50, WIDTH), Some(kind)));
+    for (measure, kind) in kinds.chain([warm]) {
         let meter = Meter::new(&measure);
         let clock = std::sync::atomic::AtomicU64::new(1 << 40);
         let mut grants: Vec<_> = std::thread::scope(|scope| {
