@@ -291,11 +291,11 @@ fn refusals_of_a_limit_are_503_with_a_time_and_a_problem() {
 #[test]
 fn handles_ask_by_rank_and_tenant() {
     let by = key::bytes(|name: &&'static str| Some(name.as_bytes()));
+    let time = ManualClock::new();
+    let setup = || Setup::new().with_clock(time.clock());
     let bulkhead = || {
-        let policy = bulkhead::Policy::builder()
-            .max_concurrent(1)
-            .queue_length(8);
-        BulkheadLayer::new(policy.build().unwrap()).handle()
+        let policy = bulkhead::Policy::builder().max_concurrent(1);
+        BulkheadLayer::with(policy.queue_length(8).build().unwrap(), setup()).handle()
     };
     let adaptive = || {
         let policy = adaptive::Policy::builder().initial_limit(1).min_limit(1);
@@ -336,9 +336,10 @@ fn handles_ask_by_rank_and_tenant() {
                 assert!(held.is_some(), "nobody's turn after {order:?}");
             }
             drop(held);
+            // The tenants take turns, whoever of them is first.
             assert_eq!(
-                order,
-                ["critical", "first of a", "b", "second of a", "bulk"]
+                (order[0], order[3], order[4]),
+                ("critical", "second of a", "bulk")
             );
             assert_eq!(handle.snapshot().in_flight, 0);
         }};
