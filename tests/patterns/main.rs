@@ -19,3 +19,4 @@ mod learned;
 mod leased;
 mod queue;
 mod retry;
+mod tenants;
