@@ -142,7 +142,7 @@ allocates_nothing! {
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
     learned_calls: |s| LearnedLayer::with(learned::Policy::default(), ErrorsOnly, s), shut_learned;
-    learned_wait_calls: |s| LearnedLayer::with(learned::Policy::default(), ErrorsOnly, s).waiting(), shut_learned;
+    learned_wait_calls: |s| LearnedLayer::with(hasty(), ErrorsOnly, s).waiting(), shut_learned;
     refuse_leased_calls: |s| ThrottleLayer::with(leased(2_200), s), exhaust_leased;
     refuse_several_calls: |s| ThrottleLayer::with(several(1_100), s), exhaust_several;
     refund_calls: |s| ThrottleLayer::with(rate(1_100), s).refunding(), exhaust;
@@ -159,6 +159,12 @@ allocates_nothing! {
     hedge_learning_calls: |s| HedgeLayer::with(learning(), hedge::every(), s), stop_hedges;
     retry_calls: |s| RetryLayer::with(retry::Policy::default(), retry::Idempotent::new(), s), stop;
     fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), shut;
+}
+
+/// As below.
+fn hasty() -> learned::Policy {
+    let policy = learned::Policy::builder().max_wait(std::time::Duration::from_nanos(1));
+    policy.build().unwrap()
 }
 
 /// The lowest bound on a wait, so that the waiting kind refuses.

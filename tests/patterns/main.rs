@@ -20,3 +20,4 @@ mod leased;
 mod limits;
 mod queue;
 mod retry;
+mod tenants;

@@ -121,6 +121,9 @@ impl Learner {
             self.keep(rate, now, longest);
             rate
         });
+        // It is not stale any more, for who sees the phase.
+        self.due
+            .swap(now.saturating_add(STEP).as_nanos(), Ordering::Relaxed);
         // Once there is a quota; and by a change of the word, so that nobody retires it
         // at the same time.
         let count = |phase: u64| (phase != DEAD).then(|| (phase + 1).min(DEAD - 1));

@@ -353,10 +353,7 @@ impl Inspect for State {
             ("waited", snapshot.waited.into()),
             ("bypassed", snapshot.bypassed.into()),
             ("abandoned", snapshot.abandoned.into()),
-            (
-                "interval",
-                snapshot.pace.interval.unwrap_or_default().into(),
-            ),
+            ("interval", snapshot.pace.interval.into()),
             ("sent_per_second", snapshot.pace.sent_per_second.into()),
             ("keys", snapshot.keys.into()),
             ("max_keys", snapshot.max_keys.into()),
