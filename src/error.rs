@@ -59,6 +59,9 @@ impl fmt::Display for LayerId {
 pub enum RejectionKind {
     /// throttle: too many requests for the rate.
     Throttled,
+    /// throttle: all keys together come too often, and that is the service's
+    /// overload.
+    TotalRate,
     /// throttle: the request costs more than the burst; it never passes.
     CostAboveBurst,
     /// throttle: the request has no key, or one that is too long.
@@ -111,6 +114,7 @@ impl RejectionKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Throttled => "throttle: rate exceeded",
+            Self::TotalRate => "throttle: total rate exceeded",
             Self::CostAboveBurst => "throttle: cost above the burst",
             Self::BadKey => "throttle: key missing or too long",
             Self::KeysExhausted => "throttle: too many keys in use",
@@ -140,6 +144,7 @@ impl RejectionKind {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Throttled => "throttled",
+            Self::TotalRate => "total_rate",
             Self::CostAboveBurst => "cost_above_burst",
             Self::BadKey => "bad_key",
             Self::KeysExhausted => "keys_exhausted",

@@ -316,6 +316,11 @@ impl Discipline {
     /// somebody of it waits, that is who is served next, whoever waits above. What
     /// it does not use others may. All shares together are at most 1; none by
     /// default.
+    ///
+    /// It acts in the queue, and so once the limit is reached: before that, nothing is
+    /// kept back, or it would be idle (partitions in Netflix's concurrency-limits do the
+    /// same). Who comes when others have all of the limit waits for the next call that
+    /// ends. Without a queue there are no shares.
     pub fn share(mut self, priority: Priority, share: Ratio) -> Self {
         self.shares[usize::from(priority.class())] = share;
         self

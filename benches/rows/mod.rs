@@ -23,7 +23,7 @@ use tower_keep::fallback::{self, Failed, FallbackLayer};
 use tower_keep::hedge::{self, HedgeLayer};
 use tower_keep::key;
 use tower_keep::retry::{self, Idempotent, RetryLayer};
-use tower_keep::throttle::{self, Headers, Throttle, ThrottleLayer};
+use tower_keep::throttle::{self, Headers, Kind, Limit, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
 use tower_keep::watchdog::{self, WatchdogLayer};
 use tower_keep::{Error, Override, Ratio, Setup};
@@ -100,6 +100,11 @@ pub(crate) const ROWS: &[Row] = &[
     row("throttle, admit, tsc", true, || {
         of(throttled(Clock::tsc()).layer(Inner), ready)
     }),
+    row("throttle, leased, admit", true, || {
+        let policy = boundless().mode(throttle::Mode::Leased);
+        let layer = ThrottleLayer::new(policy.build().expect("a policy"));
+        of(layer.layer(Inner), ready)
+    }),
     row("throttle, wait, admit", false, || {
         of(throttled(Clock::default()).waiting().layer(Inner), ready)
     }),
@@ -107,6 +112,31 @@ pub(crate) const ROWS: &[Row] = &[
         let policy = boundless().headers(Headers::Always);
         let layer = ThrottleLayer::new(policy.build().expect("a policy"));
         of(layer.layer(Inner), ready)
+    }),
+    row("throttle, two limits", true, || {
+        several(|it| it.also(Limit::new(PERMITS, DAY).kind(Kind::FixedWindow)))
+    }),
+    row("throttle, fixed window", false, || {
+        several(|it| it.rate(PERMITS, DAY).kind(Kind::FixedWindow))
+    }),
+    // In a long run these two refuse: they cannot count so far.
+    row("throttle, sliding window", false, || {
+        several(|it| it.rate(4_000_000, DAY).kind(Kind::SlidingWindow))
+    }),
+    row("throttle, sliding log", false, || {
+        several(|it| it.rate(65_535, DAY).kind(Kind::SlidingLog))
+    }),
+    row("throttle, warm-up", false, || {
+        several(|it| it.kind(Kind::WarmUp).warm_up(LONG))
+    }),
+    row("throttle, giving back", false, || {
+        of(throttled(Clock::default()).refunding().layer(Inner), ready)
+    }),
+    row("throttle, 10^4 keys, two limits", false, || {
+        keyed_by(
+            boundless().also(Limit::new(PERMITS, DAY).kind(Kind::FixedWindow)),
+            KEYS,
+        )
     }),
     row("throttle, refuse", false, spent),
     row("throttle, 10^4 keys", true, || keyed(KEYS)),
@@ -251,6 +281,16 @@ fn throttled(clock: Clock) -> ThrottleLayer {
     ThrottleLayer::with(boundless().build().expect("a policy"), setup)
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+const PERMITS: u32 = u32::MAX;
+
+/// A throttle that is not a plain bucket, or not only one.
+fn several(change: impl Fn(throttle::PolicyBuilder) -> throttle::PolicyBuilder) -> Maker {
+    let policy = change(boundless());
+    let layer = ThrottleLayer::new(policy.build().expect("a policy"));
+    of(layer.layer(Inner), ready)
+}
+
 fn spent() -> Maker {
     let policy = throttle::Policy::builder().rate(1, LONG * 100).burst(2);
     let layer = ThrottleLayer::new(policy.build().expect("a policy"));
@@ -365,7 +405,11 @@ fn closed() -> Maker {
 }
 
 fn keyed(keys: u64) -> Maker {
-    let policy = boundless().build().expect("a policy");
+    keyed_by(boundless(), keys)
+}
+
+fn keyed_by(policy: throttle::PolicyBuilder, keys: u64) -> Maker {
+    let policy = policy.build().expect("a policy");
     // Every key once in as many calls, in an order of no meaning.
     let by = move |call: &u64| Some(call.wrapping_mul(7_919) % keys);
     of(

@@ -7,7 +7,7 @@ use super::state::{State, Token};
 use crate::error::Rejection;
 #[cfg(doc)]
 use crate::error::RejectionKind;
-use crate::kernel::limited::has_permit;
+use crate::kernel::limited::{acquires, has_permit};
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
 
@@ -104,4 +104,5 @@ impl Handle {
     }
 }
 
+acquires!(State);
 has_permit!(State, Token);

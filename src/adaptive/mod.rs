@@ -92,7 +92,8 @@
 //! it and are measured together.
 //!
 //! # Errors
-//! [`LimitReached`](crate::RejectionKind::LimitReached),
+//! [`LimitReached`](crate::RejectionKind::LimitReached) (with the wait, as far as what
+//! calls usually take tells it: that of those in the queue and of one more, by the limit),
 //! [`QueueTimeout`](crate::RejectionKind::QueueTimeout),
 //! [`Shed`](crate::RejectionKind::Shed),
 //! [`DeadlineExceeded`](crate::RejectionKind::DeadlineExceeded) while it waited,
@@ -128,7 +129,7 @@ mod state;
 
 pub use self::algorithm::{Aimd, Algorithm, Gradient, Gradient2, Guarded, Vegas, Window};
 pub use self::future::{AdaptiveFuture, QueueFuture};
-pub use self::handle::{Handle, Load, Permit, Snapshot};
+pub use self::handle::{Acquire, Handle, Load, Permit, Snapshot};
 pub use self::layer::AdaptiveLayer;
 pub use self::policy::{Policy, PolicyBuilder, Rule};
 pub use self::service::Adaptive;

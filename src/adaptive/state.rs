@@ -162,9 +162,26 @@ impl State {
         self.try_admit(permits, None).map_err(|kind| {
             if kind == RejectionKind::LimitReached {
                 self.counters.add(REACHED, 1);
+                return self.reached(0);
             }
             self.reject(kind)
         })
+    }
+
+    /// The limit is reached, and so many wait: by the time that calls usually take, the
+    /// wait until it would be the turn of one more.
+    #[cold]
+    fn reached(&self, waiting: u32) -> Rejection {
+        let usual = u128::from(nanos(self.meter.usual()));
+        let wait = usual * (u128::from(waiting) + 1) / u128::from(self.limit.limit().max(1));
+        let wait = u64::try_from(wait).unwrap_or(u64::MAX);
+        let rejection = Rejection::before(RejectionKind::LimitReached, self.core.id());
+        self.count_refusal(rejection.with_wait(wait))
+    }
+
+    fn count_refusal(&self, rejection: Rejection) -> Rejection {
+        self.counters.add(REJECTED, 1);
+        self.core.reject(rejection)
     }
 
     /// Wakes who waits, if there is an order to obey.
@@ -364,7 +381,10 @@ impl Door for State {
 
     #[cold]
     fn reject(&self, kind: RejectionKind) -> Rejection {
-        self.counters.add(REJECTED, 1);
-        self.core.reject(Rejection::before(kind, self.core.id()))
+        match kind {
+            // The queue is full, too.
+            RejectionKind::LimitReached => self.reached(self.limit.waiting()),
+            _ => self.count_refusal(Rejection::before(kind, self.core.id())),
+        }
     }
 }

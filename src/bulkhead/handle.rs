@@ -1,20 +1,13 @@
 //! A bulkhead from outside: to watch it, to steer it, and for code that is no
 //! Tower service.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use pin_project_lite::pin_project;
-
 use super::state::{State, Token};
 #[cfg(doc)]
 use crate::RejectionKind;
 use crate::error::Rejection;
-use crate::kernel::limited::has_permit;
+use crate::kernel::limited::{acquires, has_permit};
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::kernel::wait::{Wait, Who};
 
 /// A bulkhead from outside. Clones are the same bulkhead.
 #[derive(Clone)]
@@ -88,62 +81,15 @@ impl Handle {
         Ok(Permit::new(&self.state, token))
     }
 
-    /// A permit for one call, in the policy's queue if need be. The future takes
-    /// its place with its first poll.
-    ///
-    /// # Cancel safety
-    /// Dropped, it gives up its place in the queue.
-    pub fn acquire(&self) -> Acquire {
-        self.acquire_weighted(1)
-    }
-
     /// As [`acquire`](Self::acquire), for a call that counts as `weight` calls
     /// (0 counts as 1). It keeps its place while the permits for it gather:
     /// lighter calls behind it do not overtake.
     pub fn acquire_weighted(&self, weight: u32) -> Acquire {
-        Acquire {
-            state: self.state.clone(),
-            weight: weight.max(1),
-            wait: None,
-        }
+        Acquire::new(&self.state, weight.max(1))
     }
 }
 
-pin_project! {
-    /// The future of [`Handle::acquire`].
-    ///
-    /// # Errors
-    /// [`Full`](RejectionKind::Full), [`QueueTimeout`](RejectionKind::QueueTimeout),
-    /// [`DeadlineExceeded`](RejectionKind::DeadlineExceeded),
-    /// [`NoRuntime`](RejectionKind::NoRuntime) or [`Closed`](RejectionKind::Closed).
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Acquire {
-        state: Shared<State>,
-        weight: u32,
-        // Started by the first poll: so it is under the deadline that is in
-        // force there, and one that nobody polls holds nothing.
-        #[pin]
-        wait: Option<Wait<State>>,
-    }
-}
-
-impl Future for Acquire {
-    type Output = Result<Permit, Rejection>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if this.wait.is_none() {
-            let who = Who::any(*this.weight);
-            this.wait.set(Some(Wait::start(this.state, who, || 0)));
-        }
-        match this.wait.as_pin_mut() {
-            Some(wait) => wait.poll(cx).map_ok(Permit::from),
-            None => Poll::Pending,
-        }
-    }
-}
-
+acquires!(State);
 has_permit!(State, Token);
 
 #[cfg(test)]

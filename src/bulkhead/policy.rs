@@ -80,8 +80,10 @@ impl PolicyBuilder {
     }
 
     /// Callers that may wait, for [`Queue`](super::Queue) only (`.queued()`): 0 to 4,294,967,294;
-    /// by default as many as may be in flight. A queue that is longer than what
-    /// is served within the callers' patience only makes answers late.
+    /// by default as many as may be in flight: the last one then waits about as long
+    /// as a call takes. A queue that is longer than what is served within the callers'
+    /// patience, `limit · patience / latency`, only makes answers late, and keeps down
+    /// a service that would have recovered.
     pub fn queue_length(mut self, callers: u32) -> Self {
         self.queue_length = Some(callers);
         self

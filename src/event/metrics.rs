@@ -3,6 +3,7 @@
 use metrics::{counter, gauge, histogram};
 
 use super::{Event, Listener, Source};
+use crate::registry::{Registry, Value};
 
 /// Feeds the `metrics` facade.
 ///
@@ -28,6 +29,7 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_recovered_total` | `layer`, `subject`, `of` |
 /// | `keep_<pattern>_stuck_total` | `layer` |
 /// | `keep_<pattern>_kick_age_seconds`, `keep_<pattern>_interval_seconds` | `layer`, `task` |
+/// | `keep_<pattern>_interval_seconds` | `layer` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -37,6 +39,42 @@ use super::{Event, Listener, Source};
 /// traffic. Each event allocates for its labels.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Metrics;
+
+/// What [`Metrics::observe`] sets.
+const STANDING: &[&str] = &[
+    "limit",
+    "in_flight",
+    "waiting",
+    "in_use",
+    "demand",
+    "offered_per_second",
+    "served_per_second",
+    "sent_per_second",
+    "held",
+    "keys",
+];
+
+impl Metrics {
+    /// Sets gauges to where the layers of a registry stand: what comes by itself as no
+    /// event. Call it whenever the metrics are read, or every few seconds.
+    ///
+    /// They are called `keep_<pattern>_<value>` with the label `layer`, for these values
+    /// of a [`Report`](crate::registry::Report): `limit`, `in_flight`, `waiting`, `in_use`,
+    /// `demand`, `offered_per_second`, `served_per_second`, `sent_per_second`, `held`,
+    /// `keys`. To scale by: `in_flight / limit` of a bulkhead, `demand / limit` of an
+    /// adaptive limit, and what is offered.
+    pub fn observe(self, registry: &Registry) {
+        for report in registry.reports() {
+            for (name, value) in report.values {
+                if let (true, Value::Count(count)) = (STANDING.contains(&name), value) {
+                    let name = format!("keep_{}_{name}", report.pattern);
+                    #[allow(clippy::cast_precision_loss)] // a gauge is an f64
+                    gauge!(name, "layer" => report.name.clone()).set(count as f64);
+                }
+            }
+        }
+    }
+}
 
 impl Listener for Metrics {
     fn on_event(&self, source: &Source<'_>, event: &Event<'_>) {
@@ -122,6 +160,10 @@ impl Listener for Metrics {
                 let labels = [("layer", layer), ("task", task)];
                 gauge!(name("kick_age_seconds"), &labels).set(age);
                 gauge!(name("interval_seconds"), &labels).set(kicked.interval.as_secs_f64());
+            }
+            Event::Paced(interval) => {
+                let seconds = interval.as_secs_f64();
+                gauge!(name("interval_seconds"), "layer" => layer).set(seconds);
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
@@ -226,5 +268,84 @@ mod tests {
                 "keep_health_changes_total layer=shop kind=group name=readiness to=fail 1",
             ]
         );
+    }
+}
+
+#[cfg(all(test, feature = "adaptive", feature = "throttle", not(keep_loom)))]
+mod gauges {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+
+    use metrics::{
+        Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    };
+
+    use super::*;
+    use crate::adaptive::{self, AdaptiveLayer};
+    use crate::classify::{ErrorsOnly, Failure, Outcome};
+    use crate::registry::Setup;
+    use crate::throttle::learned::{self, LearnedLayer};
+
+    /// The gauges, by name and layer.
+    #[derive(Default, Clone)]
+    struct Gauges(Arc<Mutex<BTreeMap<String, f64>>>);
+
+    struct Cell(Gauges, String);
+
+    impl GaugeFn for Cell {
+        fn increment(&self, _: f64) {}
+        fn decrement(&self, _: f64) {}
+        fn set(&self, value: f64) {
+            self.0.0.lock().insert(self.1.clone(), value);
+        }
+    }
+
+    impl Recorder for Gauges {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            let labels = key.labels().filter(|label| label.key() == "layer");
+            let layer: String = labels.map(metrics::Label::value).collect();
+            let name = format!("{} {layer}", key.name());
+            Gauge::from_arc(Arc::new(Cell(self.clone(), name)))
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn gauges_stand_where_the_layers_do() {
+        let gauges = Gauges::default();
+        metrics::with_local_recorder(&gauges, || {
+            let registry = Registry::new().with_listener(Metrics);
+            let setup = |name| Setup::named(name).in_registry(&registry);
+            let policy = adaptive::Policy::builder().min_limit(7).initial_limit(7);
+            let layer = AdaptiveLayer::with(policy.build().unwrap(), setup("api"));
+            let held = layer.handle().admit().unwrap();
+            let learned =
+                LearnedLayer::with(learned::Policy::default(), ErrorsOnly, setup("client"));
+            let too_much = Outcome::Failure(Failure::Overload { retry_after: None });
+            learned.handle().admit().unwrap().finish(too_much);
+            Metrics.observe(&registry);
+            drop(held);
+        });
+        let gauge = |name: &str| gauges.0.lock().get(name).copied();
+        assert_eq!(gauge("keep_adaptive_limit api"), Some(7.0));
+        assert_eq!(gauge("keep_adaptive_in_flight api"), Some(1.0));
+        assert_eq!(gauge("keep_adaptive_waiting api"), Some(0.0));
+        assert_eq!(gauge("keep_throttle_learned_in_flight client"), Some(0.0));
+        // One in a half second, and seven tenths of that.
+        let interval = Duration::from_secs_f64(1.0 / 1.4).as_secs_f64();
+        let name = "keep_throttle_learned_interval_seconds client";
+        assert_eq!(gauge(name), Some(interval));
+        assert_eq!(gauge("keep_adaptive_succeeded api"), None);
     }
 }

@@ -99,6 +99,9 @@ pub enum Event<'a> {
     /// watchdog: how long a task's last progress is ago. Told some times in each of its
     /// intervals.
     Kicked(Kicked<'a>),
+    /// throttle, learned: a server has said that it was too much. From now on one
+    /// request is sent in so much time.
+    Paced(Duration),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

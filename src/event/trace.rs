@@ -150,6 +150,9 @@ impl Listener for Trace {
                 interval = ?kicked.interval,
                 "kicked"
             ),
+            Event::Paced(interval) => {
+                tracing::info!(target: "tower_keep", pattern, name, ?interval, "paced");
+            }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {
                 tracing::error!(target: "tower_keep", pattern, name, callback, "callback panicked");

@@ -56,6 +56,7 @@ fn meaning(rejection: &Rejection) -> Meaning {
             "what tells who asks is missing or too long",
         ),
         RejectionKind::KeysExhausted
+        | RejectionKind::TotalRate
         | RejectionKind::Full
         | RejectionKind::QueueTimeout
         | RejectionKind::Shed
@@ -196,6 +197,7 @@ mod tests {
     use crate::error::LayerId;
 
     const KINDS: [(RejectionKind, u16, u8, bool); 21] = [
+        (RejectionKind::TotalRate, 503, 8, true),
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 400, 3, false),
         (RejectionKind::BadKey, 400, 3, false),

@@ -23,13 +23,15 @@ pub(crate) struct Quota {
     pub(crate) reset: Duration,
 }
 
-/// More throttles than this in one stack are not reported.
-const MOST: usize = 4;
+/// The usual number of quotas in one stack.
+const FEW: usize = 4;
 
 /// The quotas that were reported for one request.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    quotas: [Option<Quota>; MOST],
+    quotas: [Option<Quota>; FEW],
+    /// Empty, and so without memory, but for a few stacks.
+    more: Vec<Quota>,
 }
 
 thread_local! {
@@ -62,17 +64,22 @@ impl Report {
     #[cfg(feature = "throttle")]
     fn enter(&mut self, quota: Quota) {
         // A second try through the same throttle replaces the first.
+        let same = |old: &Quota| old.layer == quota.layer && old.name == quota.name;
         let slot = self
             .quotas
             .iter_mut()
-            .find(|slot| slot.as_ref().is_none_or(|old| old.layer == quota.layer));
+            .find(|slot| slot.as_ref().is_none_or(same));
         if let Some(slot) = slot {
             *slot = Some(quota);
+        } else if let Some(old) = self.more.iter_mut().find(|old| same(old)) {
+            *old = quota;
+        } else {
+            self.more.push(quota);
         }
     }
 
     pub(crate) fn quotas(&self) -> impl Iterator<Item = &Quota> + Clone {
-        self.quotas.iter().flatten()
+        self.quotas.iter().flatten().chain(&self.more)
     }
 }
 

@@ -184,7 +184,7 @@ impl<B: Default> RejectBody<B> for NoBody {
 /// | refusal | HTTP | gRPC |
 /// |---|---|---|
 /// | throttled | 429 | 8 `RESOURCE_EXHAUSTED` |
-/// | full, queue timeout, keys exhausted | 503 | 8 `RESOURCE_EXHAUSTED` |
+/// | full, queue timeout, keys exhausted, total rate | 503 | 8 `RESOURCE_EXHAUSTED` |
 /// | open, not ready, no connection in time, closed, no runtime | 503 | 14 `UNAVAILABLE` |
 /// | timeout, deadline exceeded | 504 | 4 `DEADLINE_EXCEEDED` |
 /// | injected by chaos | 500 | 13 `INTERNAL` |

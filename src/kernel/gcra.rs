@@ -17,8 +17,15 @@
 //! is not in use, and then the word. So whoever has read a word has read its form,
 //! or cannot swap that word.
 
+mod form;
+#[cfg(feature = "throttle")]
+mod refund;
+
 use std::time::Duration;
 
+use self::form::Form;
+#[cfg(feature = "throttle")]
+pub use self::refund::Taken;
 use super::quota::{LAST, units};
 pub use super::quota::{Level, Quota, QuotaError};
 use super::sync::{AtomicU64, Ordering, spin};
@@ -81,33 +88,8 @@ pub struct Gcra {
     word: AtomicU64,
     /// Written while the word is `BUSY`.
     forms: [Form; 2],
-}
-
-/// The numbers of the quota that a word was written under.
-#[derive(Debug, Default)]
-#[repr(C)]
-struct Form {
-    scale: AtomicU64,
-    /// 0 in a bucket that was never drawn from.
-    cell: AtomicU64,
-    full: AtomicU64,
-    since: AtomicU64,
-}
-
-impl Form {
-    #[inline]
-    fn is_of(&self, quota: &Quota) -> bool {
-        self.scale.load(Ordering::Acquire) == quota.scale
-            && self.cell.load(Ordering::Acquire) == quota.cell
-            && self.full.load(Ordering::Acquire) == quota.full
-    }
-
-    fn set(&self, quota: &Quota) {
-        self.scale.store(quota.scale, Ordering::Release);
-        self.cell.store(quota.cell, Ordering::Release);
-        self.full.store(quota.full, Ordering::Release);
-        self.since.store(quota.since, Ordering::Release);
-    }
+    #[cfg(feature = "throttle")]
+    refunds: refund::Refunds,
 }
 
 /// What a word holds: a TAT, and which form it has.
@@ -140,6 +122,8 @@ impl Gcra {
         Self {
             word: AtomicU64::new(FRESH),
             forms: Default::default(),
+            #[cfg(feature = "throttle")]
+            refunds: refund::Refunds::default(),
         }
     }
 
@@ -160,28 +144,48 @@ impl Gcra {
         cost: u32,
         is_current: impl FnOnce() -> bool,
     ) -> Answer {
+        match self.take_first(quota, now, [cost], is_current) {
+            Ok(_) => Answer::Admit,
+            Err(answer) => answer,
+        }
+    }
+
+    /// Takes the first of these costs that is there, and tells which; else it
+    /// answers as [`ask`](Self::ask) does for the last of them.
+    #[inline(always)]
+    pub(super) fn take_first<const N: usize>(
+        &self,
+        quota: &Quota,
+        now: Tick,
+        costs: [u32; N],
+        is_current: impl FnOnce() -> bool,
+    ) -> Result<usize, Answer> {
         let word = Word(self.word.load(Ordering::Acquire));
         if !self.form(word).is_of(quota) || !is_current() {
-            return Answer::Unsure;
+            return Err(Answer::Unsure);
         }
-        let Some(cost) = quota.units_of(cost) else {
-            return Answer::Unsure;
-        };
         let units = quota.units(now);
         let tat = word.tat();
-        // A mark in place of a time is too far ahead to pass.
-        let (next, earliest) = quota.after(tat, units, cost);
-        if units >= earliest {
-            return match self.swap(word, word.with(next)) {
-                true => Answer::Admit,
-                false => Answer::Unsure,
-            };
+        let mut last = None;
+        for (at, cost) in costs.into_iter().enumerate() {
+            last = None;
+            if let Some(cost) = quota.units_of(cost) {
+                // A mark in place of a time is too far ahead to pass.
+                let (next, earliest) = quota.after(tat, units, cost);
+                if units >= earliest {
+                    let taken = self.swap(word, word.with(next));
+                    return taken.then_some(at).ok_or(Answer::Unsure);
+                }
+                last = Some(earliest);
+            }
         }
         let changed = || self.word.load(Ordering::Relaxed) != word.0;
-        if word.0 >= BUSY || quota.is_unlikely(tat, units) || changed() {
-            return Answer::Unsure;
+        match last {
+            Some(earliest) if word.0 < BUSY && !quota.is_unlikely(tat, units) && !changed() => {
+                Err(Answer::Late(quota.wait(earliest, now)))
+            }
+            _ => Err(Answer::Unsure),
         }
-        Answer::Late(quota.wait(earliest, now))
     }
 
     /// Asks for `cost` at `now`, offering to wait for up to `patience` (at most
@@ -208,7 +212,7 @@ impl Gcra {
         };
         let units = quota.units(now);
         loop {
-            let Some(word) = self.load(quota, now, &is_current) else {
+            let Some(word) = self.load_if(quota, now, &is_current) else {
                 return Decision::Dead;
             };
             let tat = word.tat();
@@ -258,7 +262,7 @@ impl Gcra {
             return publish();
         }
         let word = loop {
-            match self.load(old, now, || true) {
+            match self.load(old, now) {
                 None => return publish(),
                 Some(word) if self.swap(word, BUSY) => break word,
                 Some(_) => {}
@@ -277,7 +281,7 @@ impl Gcra {
     /// How full the bucket is at `now`; `None` if it was retired.
     #[must_use]
     pub fn level(&self, quota: &Quota, now: Tick) -> Option<Level> {
-        self.load(quota, now, || true).map(|word| Level(word.tat()))
+        self.load(quota, now).map(|word| Level(word.tat()))
     }
 
     /// Gives a reservation back, if nobody has reserved behind it and the quota is
@@ -299,7 +303,7 @@ impl Gcra {
     /// Retires the bucket if it was full before `now`, that is, like a new one. A new one in
     /// its place then has a later word: nobody takes one for the other.
     pub fn try_retire(&self, quota: &Quota, now: Tick) -> bool {
-        match self.load(quota, now, || true) {
+        match self.load(quota, now) {
             None => true,
             Some(word) => word.tat() < quota.units(now) && self.swap(word, DEAD),
         }
@@ -323,9 +327,15 @@ impl Gcra {
             .is_ok()
     }
 
-    /// The word, in the form of `quota`; `None` if the bucket is dead or not the current one.
+    /// The word, in the form of `quota`; `None` if the bucket is dead.
     #[inline]
-    fn load(&self, quota: &Quota, now: Tick, is_current: impl Fn() -> bool) -> Option<Word> {
+    fn load(&self, quota: &Quota, now: Tick) -> Option<Word> {
+        self.load_if(quota, now, || true)
+    }
+
+    /// As [`load`](Self::load); `None` also if the bucket is another one's by now.
+    #[inline]
+    fn load_if(&self, quota: &Quota, now: Tick, is_current: impl Fn() -> bool) -> Option<Word> {
         loop {
             // First the word, then its form: whoever reads a word also reads the form
             // it was written in, or, if the bucket has gone over twice meanwhile, a
@@ -378,6 +388,8 @@ impl Gcra {
     /// lacks so many units of `quota`.
     fn enter(&self, word: Word, quota: &Quota, at: Tick, lacks: u128) {
         let lacks = u64::try_from(lacks).unwrap_or(u64::MAX).min(quota.ahead());
+        #[cfg(feature = "throttle")]
+        self.refunds.void();
         // Rounded up to what is even. Of a full one, too, this time and not zero: a
         // word that is the same under two quotas could be taken for the other.
         let fresh = (quota.units(at).saturating_add(lacks).min(LAST - 1) + 1) & !1;

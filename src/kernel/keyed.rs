@@ -180,6 +180,18 @@ impl<V: Evict, M: Map<V>> Keyed<V, M> {
         self.map.peek(self.place(key), f)
     }
 
+    /// Runs `f` on the state of `key`, if there is one, under the lock of its shard: so none is
+    /// being made.
+    #[cfg(feature = "throttle")]
+    pub fn visit(&self, key: KeyId, f: impl FnOnce(&V)) {
+        let place = self.place(key);
+        let _ring = self.shards[place.shard].0.lock();
+        let entry = self.map.get(place);
+        if let Some(state) = entry.as_ref().and_then(|entry| self.map.state(entry)) {
+            f(state);
+        }
+    }
+
     /// Runs `f` on every state, under the locks of their shards: it must be short,
     /// and must not come back to this `Keyed`.
     pub fn each(&self, mut f: impl FnMut(&V)) {

@@ -62,6 +62,98 @@ macro_rules! has_permit {
     };
 }
 
+/// The way into the queue for code that is no Tower service.
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+macro_rules! acquires {
+    ($state:ty) => {
+        impl Handle {
+            /// A permit for one call, in the policy's queue if need be. The future takes
+            /// its place with its first poll; before that, it can be told how important
+            /// the call is, and whose.
+            ///
+            /// # Cancel safety
+            /// Dropped, it gives up its place in the queue.
+            pub fn acquire(&self) -> Acquire {
+                Acquire::new(&self.state, 1)
+            }
+        }
+
+        pin_project_lite::pin_project! {
+            /// The future of [`Handle::acquire`].
+            ///
+            /// # Errors
+            /// That of [`Handle::admit`] if the queue is full, too,
+            /// [`QueueTimeout`](crate::RejectionKind::QueueTimeout),
+            /// [`Shed`](crate::RejectionKind::Shed),
+            /// [`DeadlineExceeded`](crate::RejectionKind::DeadlineExceeded),
+            /// [`NoRuntime`](crate::RejectionKind::NoRuntime) or
+            /// [`Closed`](crate::RejectionKind::Closed).
+            #[derive(Debug)]
+            #[must_use = "futures do nothing unless polled"]
+            pub struct Acquire {
+                state: $crate::kernel::shared::Shared<$state>,
+                who: $crate::kernel::wait::Who,
+                // Started by the first poll: so it is under the deadline that is in
+                // force there, and one that nobody polls holds nothing.
+                #[pin]
+                wait: Option<$crate::kernel::wait::Wait<$state>>,
+            }
+        }
+
+        impl Acquire {
+            fn new(state: &$crate::kernel::shared::Shared<$state>, permits: u32) -> Self {
+                Self {
+                    state: state.clone(),
+                    who: $crate::kernel::wait::Who::any(permits),
+                    wait: None,
+                }
+            }
+
+            /// How important the call is, by default as one that nobody has ranked. Once
+            /// it has been polled, this changes nothing.
+            pub fn priority(mut self, priority: $crate::queue::Priority) -> Self {
+                self.who.class = Some(priority.class());
+                self
+            }
+
+            /// Whose the call is: the tenant that `key` finds for `request`, as in
+            /// `.fair(key)`. Once it has been polled, this changes nothing.
+            pub fn tenant<K, Req>(mut self, key: &K, request: &Req) -> Self
+            where
+                K: $crate::key::Key<Req>,
+            {
+                let space = &self.state.tenants;
+                let id = self.state.core.contain("key", || space.id(key, request));
+                self.who.tenant = id
+                    .and_then(Result::ok)
+                    .map_or(0, $crate::key::KeyId::as_u64);
+                self
+            }
+        }
+
+        impl Future for Acquire {
+            type Output = Result<Permit, $crate::Rejection>;
+
+            fn poll(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Self::Output> {
+                use $crate::kernel::wait::Wait;
+                let mut this = self.project();
+                if this.wait.is_none() {
+                    let tenant = this.who.tenant;
+                    let wait = Wait::start(this.state, *this.who, || tenant);
+                    this.wait.set(Some(wait));
+                }
+                match this.wait.as_pin_mut() {
+                    Some(wait) => wait.poll(cx).map_ok(Permit::from),
+                    None => std::task::Poll::Pending,
+                }
+            }
+        }
+    };
+}
+
 /// The future of a call that was admitted at once, or refused.
 macro_rules! call_future {
     ($(#[$meta:meta])* $future:ident of $permit:ty) => {
@@ -116,6 +208,7 @@ macro_rules! call_future {
 }
 
 /// The future of a call that may have had to wait.
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 macro_rules! queue_future {
     ($(#[$meta:meta])* $future:ident of $permit:ty, $state:ty) => {
         pin_project_lite::pin_project! {
@@ -158,6 +251,7 @@ macro_rules! queue_future {
 }
 
 /// The service that refuses what is over the limit, and the one that lets it wait.
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 macro_rules! sheds_and_queues {
     ($service:ident, $future:ident, $queue:ident, $permit:ty) => {
         impl<S, R, C, Req> tower_service::Service<Req> for $service<S, $crate::queue::Shed, R, C>
@@ -239,6 +333,7 @@ macro_rules! sheds_and_queues {
 }
 
 /// The ways to make a layer let what is over the limit wait, and for whom.
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 macro_rules! queues {
     ($layer:ident) => {
         impl<M, R, C> $layer<M, R, C> {
@@ -277,4 +372,6 @@ macro_rules! queues {
     };
 }
 
-pub(crate) use {call_future, has_permit, queue_future, queues, sheds_and_queues};
+#[cfg(any(feature = "bulkhead", feature = "adaptive"))]
+pub(crate) use {acquires, queue_future, queues, sheds_and_queues};
+pub(crate) use {call_future, has_permit};

@@ -15,12 +15,23 @@ pub mod histogram;
 pub mod keyed;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub(crate) mod lanes;
+#[cfg(feature = "throttle")]
+pub mod lease;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod limit;
-#[cfg(any(feature = "bulkhead", feature = "adaptive", feature = "balance"))]
+#[cfg(any(
+    feature = "bulkhead",
+    feature = "adaptive",
+    feature = "balance",
+    feature = "throttle"
+))]
 pub(crate) mod limited;
 pub mod live;
+#[cfg(feature = "throttle")]
+pub mod log;
 pub(crate) mod macros;
+#[cfg(feature = "throttle")]
+pub mod meter;
 #[cfg(any(feature = "fallback", feature = "hedge"))]
 pub mod oneshot;
 #[cfg(feature = "circuit-breaker")]
@@ -34,10 +45,14 @@ pub mod shared;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 mod standing;
 pub(crate) mod sync;
+#[cfg(feature = "throttle")]
+pub mod tally;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 pub mod wait;
 #[cfg(any(feature = "bulkhead", feature = "adaptive"))]
 mod wait_queue;
+#[cfg(feature = "throttle")]
+pub mod warm;
 pub(crate) mod wheel;
 #[cfg(feature = "circuit-breaker")]
 pub mod window;

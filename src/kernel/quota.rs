@@ -86,6 +86,13 @@ impl Quota {
         Self { since, ..self }
     }
 
+    /// The same quota, in force since when the other is.
+    #[cfg(feature = "throttle")]
+    pub(super) fn since_like(self, other: &Self) -> Self {
+        let since = other.since;
+        Self { since, ..self }
+    }
+
     /// Whether a bucket may go on as it is under the other one.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         (self.scale, self.cell, self.full) == (other.scale, other.cell, other.full)

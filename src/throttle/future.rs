@@ -10,6 +10,7 @@ use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
 use super::pass::Reserved;
+use super::permit::Spent;
 use crate::clock::Sleep;
 use crate::error::{AsRejection, RejectionKind};
 use crate::kernel::gate::Gate;
@@ -42,6 +43,46 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().gate.poll(cx)
+    }
+}
+
+pin_project! {
+    /// The future of a throttle that takes back what was never sent. Polled again
+    /// after it has resolved, it stays pending.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct RefundFuture<F, E> {
+        #[pin]
+        gate: Gate<F, E>,
+        spent: Option<Spent>,
+    }
+}
+
+impl<F, E> RefundFuture<F, E> {
+    #[inline]
+    pub(super) fn new(gate: Gate<F, E>, spent: Option<Spent>) -> Self {
+        Self { gate, spent }
+    }
+}
+
+impl<F, T, E> Future for RefundFuture<F, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: AsRejection,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.gate.poll(cx));
+        let spent = this.spent.take();
+        let rejection = result.as_ref().err().and_then(AsRejection::as_rejection);
+        if let (Some(rejection), Some(spent)) = (rejection, spent)
+            && !rejection.reached_inner()
+        {
+            spent.refund();
+        }
+        Poll::Ready(result)
     }
 }
 
@@ -115,7 +156,7 @@ where
                 StageProj::Decided { gate } => return gate.poll(cx),
                 StageProj::Waiting {
                     reserved,
-                    timer,
+                    mut timer,
                     mut recalled,
                     call,
                 } => {
@@ -125,11 +166,15 @@ where
                     }
                     let admitted = match reserved.ordered() {
                         Some(ordered) => ordered,
-                        None => match timer.poll(cx) {
-                            Poll::Ready(Ok(())) => {
-                                reserved.take();
-                                Ok(())
-                            }
+                        None => match timer.as_mut().poll(cx) {
+                            Poll::Ready(Ok(())) => match reserved.take() {
+                                Ok(None) => Ok(()),
+                                Ok(Some(due)) => {
+                                    timer.set(reserved.state().core.clock().sleep_until(due));
+                                    continue;
+                                }
+                                Err(rejection) => Err(rejection),
+                            },
                             Poll::Ready(Err(_)) => Err(reserved.refuse(RejectionKind::NoRuntime)),
                             Poll::Pending => {
                                 ready!(recalled.as_mut().poll(cx));

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use super::permit::{Permit, Spent};
+use super::policy::Policy;
 use super::state::{Draw, State};
-use crate::error::Rejection;
+use crate::error::{Rejection, RejectionKind};
 use crate::kernel::macros::steers;
 use crate::kernel::shared::Shared;
-use crate::key::{Key, NoKey};
+use crate::key::{Key, KeyId, NoKey};
 use crate::registry::{Inspect, Report};
 
 /// A throttle from outside. Clones are the same throttle.
@@ -37,6 +39,11 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Requests that [`Override::Bypass`](crate::Override::Bypass) let through.
     pub bypassed: u64,
+    /// Requests that threads hold for those to come, in
+    /// [leased](super#leased) mode.
+    pub held: u64,
+    /// Requests that gave back what they had taken.
+    pub refunded: u64,
     /// Requests of a keyed throttle that had no key, or whose key function
     /// panicked: with [`MissingKey::Share`](super::MissingKey::Share) they share one
     /// bucket.
@@ -57,7 +64,8 @@ steers! {
         /// What a bucket has is kept as a number of requests, up to the new burst, and
         /// the new rate refills it: nothing is given for the change. (At the same rate
         /// a key's bucket keeps what it lacks; one that nobody has drawn from is full.)
-        /// `max_keys` stays as it was.
+        /// What threads hold in [leased](super#leased) mode is lost. `max_keys` stays as
+        /// it was.
         update
     }
     {
@@ -70,17 +78,31 @@ steers! {
 
 impl Handle {
     /// What could pass now, without taking it: of the one bucket, or in a keyed
-    /// throttle of that for requests without a key.
+    /// throttle of that for requests without a key. Of several limits, the fewest. What
+    /// a thread holds comes on top of it, for that thread alone.
     #[must_use]
     pub fn remaining(&self) -> u32 {
         self.state.remaining(self.state.core.clock().now())
+    }
+
+    /// As [`remaining`](Self::remaining), for the key of `request`: 0 if it has none and
+    /// may not do without.
+    #[must_use]
+    pub fn remaining_for<K, Req>(&self, key: &K, request: &Req) -> u32
+    where
+        K: Key<Req>,
+    {
+        let now = self.state.core.clock().now();
+        let left = |draw| self.state.remaining_of(draw, now);
+        self.spot(key, request).map_or(0, left)
     }
 
     /// Takes `cost` from the bucket for requests without a key, now or not at
     /// all: for code that is no Tower service.
     ///
     /// # Errors
-    /// [`Throttled`](crate::RejectionKind::Throttled) with the time to wait,
+    /// [`Throttled`](crate::RejectionKind::Throttled) or
+    /// [`TotalRate`](crate::RejectionKind::TotalRate) with the time to wait,
     /// [`CostAboveBurst`](crate::RejectionKind::CostAboveBurst) or
     /// [`Closed`](crate::RejectionKind::Closed).
     pub fn admit(&self, cost: u32) -> Result<(), Rejection> {
@@ -97,20 +119,149 @@ impl Handle {
     where
         K: Key<Req>,
     {
-        let draw = match &self.state.keyed {
-            None => Draw::Common,
-            Some(buckets) => {
-                let id = self
-                    .state
-                    .core
-                    .contain("key", || buckets.space.id(key, request));
-                self.state.draw(id.unwrap_or(Err(NoKey::Missing)))?
+        self.take(self.find(key, request)?, cost)
+    }
+
+    /// What [`admit`](Self::admit) would say: nothing is taken, counted or told.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit), without regard to what an operator has ordered.
+    pub fn peek(&self, cost: u32) -> Result<(), Rejection> {
+        let now = self.state.core.clock().now();
+        self.state.look_all(Draw::Common, cost, now)
+    }
+
+    /// As [`peek`](Self::peek), for the key of `request`.
+    ///
+    /// # Errors
+    /// As [`admit_for`](Self::admit_for), without regard to what an operator has
+    /// ordered.
+    pub fn peek_for<K, Req>(&self, key: &K, request: &Req, cost: u32) -> Result<(), Rejection>
+    where
+        K: Key<Req>,
+    {
+        let now = self.state.core.clock().now();
+        self.state.look_all(self.spot(key, request)?, cost, now)
+    }
+
+    /// Takes `cost` as [`admit`](Self::admit) does, until it is known whether the
+    /// request will be sent.
+    ///
+    /// What the [`Permit`] gives back is never more than what of it still counts: the
+    /// part of a bucket that was not refilled since; nothing of a window that is over,
+    /// of a sliding log, of a rate that warms up if others have come since, or after an
+    /// update of its limit.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn reserve(&self, cost: u32) -> Result<Permit, Rejection> {
+        let now = self.state.core.clock().now();
+        Spent::take(&self.state, Draw::Common, cost, now).map(Permit::new)
+    }
+
+    /// As [`reserve`](Self::reserve), for the key of `request`.
+    ///
+    /// # Errors
+    /// As [`admit_for`](Self::admit_for).
+    pub fn reserve_for<K, Req>(
+        &self,
+        key: &K,
+        request: &Req,
+        cost: u32,
+    ) -> Result<Permit, Rejection>
+    where
+        K: Key<Req>,
+    {
+        let draw = self.find(key, request)?;
+        let now = self.state.core.clock().now();
+        Spent::take(&self.state, draw, cost, now).map(Permit::new)
+    }
+
+    /// Takes `cost` from the bucket for requests without a key, whatever there is: for
+    /// calls whose true cost is known afterwards. It can leave so many requests below
+    /// nothing as the policy's [`max_debt`](super::PolicyBuilder::max_debt) says; those
+    /// that come wait for that too.
+    pub fn charge(&self, cost: u32) {
+        self.state.charge(Draw::Common, cost);
+    }
+
+    /// As [`charge`](Self::charge), for the key of `request`.
+    ///
+    /// # Errors
+    /// [`BadKey`](crate::RejectionKind::BadKey).
+    pub fn charge_for<K, Req>(&self, key: &K, request: &Req, cost: u32) -> Result<(), Rejection>
+    where
+        K: Key<Req>,
+    {
+        self.state.charge(self.find(key, request)?, cost);
+        Ok(())
+    }
+
+    /// Gives the key of `request` a quota of its own: the rate, burst, kind and further
+    /// limits of `policy`; the rest of it, the total too, is that of the layer. `None`
+    /// takes it away again. What the key has used stays used, as after an
+    /// [`update`](Self::update).
+    ///
+    /// Up to `max_keys` keys can have one, in use or not; they are not evicted. While any
+    /// key has one, requests of all keys cost about as much as with two limits.
+    ///
+    /// # Errors
+    /// [`BadKey`](crate::RejectionKind::BadKey), or
+    /// [`KeysExhausted`](crate::RejectionKind::KeysExhausted) if too many have one.
+    pub fn set_quota_for<K, Req>(
+        &self,
+        key: &K,
+        request: &Req,
+        policy: Option<Policy>,
+    ) -> Result<(), Rejection>
+    where
+        K: Key<Req>,
+    {
+        match self.find(key, request)? {
+            Draw::Key(id) => self.state.set_own(id, policy.as_ref()),
+            Draw::Common => Err(self.state.reject(RejectionKind::BadKey)),
+        }
+    }
+
+    fn find<K, Req>(&self, key: &K, request: &Req) -> Result<Draw, Rejection>
+    where
+        K: Key<Req>,
+    {
+        match self.id_of(key, request) {
+            None => Ok(Draw::Common),
+            Some(id) => self.state.draw(id),
+        }
+    }
+
+    /// As [`find`](Self::find), but nobody counts it.
+    fn spot<K, Req>(&self, key: &K, request: &Req) -> Result<Draw, Rejection>
+    where
+        K: Key<Req>,
+    {
+        match self.id_of(key, request) {
+            Some(Ok(id)) => Ok(Draw::Key(id)),
+            Some(Err(why)) if !self.state.shares(why) => {
+                Err(Rejection::before(RejectionKind::BadKey, self.id()))
             }
-        };
-        self.take(draw, cost)
+            _ => Ok(Draw::Common),
+        }
+    }
+
+    /// The key of a request, if it takes one.
+    fn id_of<K, Req>(&self, key: &K, request: &Req) -> Option<Result<KeyId, NoKey>>
+    where
+        K: Key<Req>,
+    {
+        let buckets = self.state.keyed.as_ref()?;
+        let core = &self.state.core;
+        let id = core.contain("key", || buckets.space.id(key, request));
+        Some(id.unwrap_or(Err(NoKey::Missing)))
     }
 
     fn take(&self, draw: Draw, cost: u32) -> Result<(), Rejection> {
+        if self.state.spends(draw, cost) {
+            return Ok(());
+        }
         let now = self.state.core.clock().now();
         State::admit(&self.state, draw, cost, now)
     }
@@ -128,6 +279,8 @@ impl Inspect for State {
             ("waited", snapshot.waited.into()),
             ("cancelled", snapshot.cancelled.into()),
             ("bypassed", snapshot.bypassed.into()),
+            ("held", snapshot.held.into()),
+            ("refunded", snapshot.refunded.into()),
             ("keyless", snapshot.keyless.into()),
             ("keys", snapshot.keys.into()),
             ("max_keys", snapshot.max_keys.into()),

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use tower_layer::Layer;
 
 use super::policy::Policy;
-use super::service::{Refuse, Throttle, Wait};
+use super::service::{Refund, Refuse, Throttle, Wait};
 use super::state::State;
 use crate::kernel::macros::has_handle;
 use crate::kernel::shared::Shared;
@@ -62,6 +62,16 @@ impl<K, M, C> ThrottleLayer<K, M, C> {
     /// Lets what comes too early wait: [`Wait`].
     #[must_use]
     pub fn waiting(self) -> ThrottleLayer<K, Wait, C> {
+        self.mode()
+    }
+
+    /// Gives back what was never sent: [`Refund`].
+    #[must_use]
+    pub fn refunding(self) -> ThrottleLayer<K, Refund, C> {
+        self.mode()
+    }
+
+    fn mode<M2>(self) -> ThrottleLayer<K, M2, C> {
         ThrottleLayer {
             state: self.state,
             key: self.key,

@@ -18,14 +18,23 @@ pub(super) enum Pass {
     Later(Reserved),
 }
 
-/// A place in a bucket's future; dropped before [`Reserved::take`], it is given
+/// What a request waits for.
+#[derive(Debug)]
+enum Place {
+    /// A place in a bucket's future.
+    Kept(Reservation),
+    /// To ask again, if it is not too late then.
+    Asks { cost: u32, until: Tick },
+}
+
+/// A request that waits; dropped before [`Reserved::take`], its place is given
 /// back.
 #[derive(Debug)]
 pub(super) struct Reserved {
     state: Shared<State>,
     draw: Draw,
     /// Gone once it was used or given back.
-    reservation: Option<Reservation>,
+    place: Option<Place>,
     pub(super) due: Tick,
     wait: Duration,
 }
@@ -42,7 +51,25 @@ impl Reserved {
         Self {
             state,
             draw,
-            reservation: Some(reservation),
+            place: Some(Place::Kept(reservation)),
+            due: now.saturating_add(wait),
+            wait,
+        }
+    }
+
+    /// Nothing but the promise to ask again, `wait` after `now`.
+    pub(super) fn again(
+        state: Shared<State>,
+        draw: Draw,
+        cost: u32,
+        now: Tick,
+        wait: Duration,
+        until: Tick,
+    ) -> Self {
+        Self {
+            state,
+            draw,
+            place: Some(Place::Asks { cost, until }),
             due: now.saturating_add(wait),
             wait,
         }
@@ -52,13 +79,26 @@ impl Reserved {
         &self.state
     }
 
-    /// Its time has come.
-    pub(super) fn take(&mut self) {
-        if self.reservation.take().is_some() {
-            self.state.counters.add(WAITED, 1);
-            self.state.counters.add(ADMITTED, 1);
-            self.state.core.tell(Event::Waited(self.wait));
+    /// Its time has come: to pass, to wait on until this time, or to be refused.
+    pub(super) fn take(&mut self) -> Result<Option<Tick>, Rejection> {
+        match self.place.take() {
+            None => return Ok(None),
+            Some(Place::Kept(_)) => self.state.counters.add(ADMITTED, 1),
+            Some(Place::Asks { cost, until }) => {
+                let now = self.state.core.clock().now();
+                let patience = until.saturating_since(now);
+                let asked = State::decide(&self.state, self.draw, cost, now, patience);
+                if let Pass::Later(mut next) = asked? {
+                    self.place = next.place.take();
+                    self.wait = self.wait.saturating_add(next.wait);
+                    self.due = next.due;
+                    return Ok(Some(self.due));
+                }
+            }
         }
+        self.state.counters.add(WAITED, 1);
+        self.state.core.tell(Event::Waited(self.wait));
+        Ok(None)
     }
 
     /// What an operator has ordered meanwhile: to pass, or not to.
@@ -81,7 +121,7 @@ impl Reserved {
     }
 
     fn give_back(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
+        if let Some(Place::Kept(reservation)) = self.place.take() {
             // Where a thread ends, the map of keys may be unusable already: then
             // the place stays empty.
             let cancel = || self.state.cancel(self.draw, reservation);
@@ -92,7 +132,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        if self.reservation.is_some() {
+        if self.place.is_some() {
             self.state.counters.add(CANCELLED, 1);
             self.give_back();
         }

@@ -1,8 +1,12 @@
 //! What a throttle allows.
 
+use std::iter;
 use std::time::Duration;
 
+use super::limit::{Kind, Limit, OverTotal};
 use crate::kernel::gcra::{Quota, QuotaError};
+use crate::kernel::lease::Leases;
+use crate::kernel::meter::Measure;
 use crate::policy::{PolicyError, positive};
 
 /// What a throttle allows: valid by construction.
@@ -34,6 +38,33 @@ pub struct Policy {
     pub(super) missing_key: MissingKey,
     pub(super) when_full: WhenFull,
     pub(super) headers: Headers,
+    pub(super) mode: Mode,
+    /// The limit of the fields above.
+    pub(super) first: Limit,
+    pub(super) also: [Option<Limit>; MORE],
+    pub(super) total: Option<Limit>,
+    pub(super) over_total: OverTotal,
+    pub(super) max_debt: u32,
+}
+
+/// Limits of a key beside the first.
+const MORE: usize = 3;
+/// All limits: the last is that of all keys together.
+pub(super) const PLACES: usize = MORE + 2;
+
+/// How threads share the one bucket of a throttle without keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Mode {
+    /// Every request draws from it: what is admitted is exact, and all cores write
+    /// one word.
+    #[default]
+    Exact,
+    /// A thread draws up to 64 requests at once and admits them by itself: no
+    /// clock, and no word that two cores write. See [Leased](super#leased).
+    Leased,
 }
 
 /// What happens to a request without a key.
@@ -107,40 +138,58 @@ impl Policy {
         PolicyBuilder {
             permits: Some(self.permits),
             per: Some(self.per),
-            burst: Some(self.burst),
+            burst: self.first.has_free_burst().then_some(self.burst),
+            kind: self.first.kind,
+            warm_up: self.first.warm_up_given(),
+            also: self.also,
+            total: self.total,
+            over_total: self.over_total,
+            max_debt: self.max_debt,
             max_wait: Some(self.max_wait),
             max_keys: Some(self.max_keys),
             missing_key: self.missing_key,
             when_full: self.when_full,
             headers: self.headers,
+            mode: self.mode,
         }
     }
 
-    /// The numbers of the algorithm. `patience`: the longest wait that any
-    /// version of the policy has promised.
-    pub(super) fn quota(&self, patience: Duration) -> Result<Quota, PolicyError> {
-        Quota::new(self.permits, self.per, self.burst, patience).map_err(|error| {
-            let (permits, per, burst) = (self.permits, self.per, self.burst);
-            let rate = format_args!("{permits} per {per:?}").to_string();
-            match error {
-                QuotaError::Zero if burst == 0 => {
-                    PolicyError::new("burst", 0, "allowed are 1 to 4294967295")
-                }
-                QuotaError::Zero => PolicyError::new(
-                    "rate",
-                    rate,
-                    "allowed are 1 to 4294967295 requests, per 1 ns to 36 years; to refuse everything, close the layer by its handle",
-                ),
-                QuotaError::TooFast => {
-                    PolicyError::new("rate", rate, "allowed is up to one request a nanosecond")
-                }
-                QuotaError::TooSlow => PolicyError::new(
-                    "burst",
-                    format_args!("{burst} at {rate}"),
-                    "a bucket must fill within 36 years: take a smaller burst or a higher rate",
-                ),
+    /// The numbers of the plain bucket. `patience`: the longest wait that any
+    /// version of the policy has promised. What threads can hold is kept out of
+    /// the burst.
+    pub(super) fn quota(&self, patience: Duration, leases: &Leases) -> Result<Quota, QuotaError> {
+        let burst = self.burst - leases.most(self.slice(leases)).min(self.burst);
+        Quota::new(self.permits, self.per, burst, self.ahead(patience))
+    }
+
+    /// The limits, those of each key first and then that of all keys together, and what
+    /// they measure.
+    pub(super) fn measures(
+        &self,
+        patience: Duration,
+    ) -> Result<[Option<(Limit, Measure)>; PLACES], PolicyError> {
+        let mut measures = [None; PLACES];
+        let others = self.also.iter().map(|limit| ("also", *limit));
+        let limits = iter::once(("rate", Some(self.first)))
+            .chain(others)
+            .chain([("total", self.total)]);
+        for (slot, (field, limit)) in measures.iter_mut().zip(limits) {
+            if let Some(limit) = limit {
+                let patience = limit.ahead(patience, self.max_debt);
+                *slot = Some((limit, limit.measure(field, patience, self.max_debt)?));
             }
-        })
+        }
+        Ok(measures)
+    }
+
+    /// How far ahead of its time the plain bucket may be drawn.
+    fn ahead(&self, patience: Duration) -> Duration {
+        self.first.ahead(patience, self.max_debt)
+    }
+
+    /// Whether it takes more than one plain bucket.
+    pub(super) fn is_several(&self) -> bool {
+        !self.first.is_plain() || self.also.iter().any(Option::is_some) || self.total.is_some()
     }
 }
 
@@ -157,6 +206,17 @@ pub struct PolicyBuilder {
     )]
     per: Option<Duration>,
     burst: Option<u32>,
+    kind: Kind,
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "crate::policy::durations::option")
+    )]
+    warm_up: Option<Duration>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::limit::some"))]
+    also: [Option<Limit>; MORE],
+    total: Option<Limit>,
+    over_total: OverTotal,
+    max_debt: u32,
     #[cfg_attr(
         feature = "serde",
         serde(deserialize_with = "crate::policy::durations::option")
@@ -166,6 +226,7 @@ pub struct PolicyBuilder {
     missing_key: MissingKey,
     when_full: WhenFull,
     headers: Headers,
+    mode: Mode,
 }
 
 impl PolicyBuilder {
@@ -186,6 +247,53 @@ impl PolicyBuilder {
         self
     }
 
+    /// How requests are counted. By default in a token bucket. A burst that was set
+    /// before is forgotten: not every kind has a free one.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self.burst = None;
+        self
+    }
+
+    /// How long [`Kind::WarmUp`] takes: see [`Limit::warm_up`].
+    pub fn warm_up(mut self, time: Duration) -> Self {
+        self.warm_up = Some(time);
+        self
+    }
+
+    /// Another limit for the same requests, such as 1000 an hour beside 10 a second:
+    /// up to three. A request must fit all of them, and takes from all or from none.
+    /// In a file a list: `also = [{ permits = 1000, per = "1h" }]`.
+    ///
+    /// A fourth one takes the place of the third.
+    pub fn also(mut self, limit: Limit) -> Self {
+        let free = self.also.iter().position(Option::is_none);
+        self.also[free.unwrap_or(MORE - 1)] = Some(limit);
+        self
+    }
+
+    /// A limit for all keys together, beside those of each. A request takes from both,
+    /// or from none. By default none. In a file:
+    /// `total = { permits = 5000, burst = 100 }`.
+    pub fn total(mut self, limit: Limit) -> Self {
+        self.total = Some(limit);
+        self
+    }
+
+    /// What it is if all keys together come too often. By default the service's
+    /// overload. Where the limit of a key refuses too, it is that one.
+    pub fn over_total(mut self, meaning: OverTotal) -> Self {
+        self.over_total = meaning;
+        self
+    }
+
+    /// How many requests below nothing a bucket may be charged: see
+    /// [`Handle::charge`](super::Handle::charge). By default none.
+    pub fn max_debt(mut self, requests: u32) -> Self {
+        self.max_debt = requests;
+        self
+    }
+
     /// The longest wait, for [`Wait`](super::Wait) only (`.waiting()`): 1 ns to 10 years, by default
     /// 100 ms. A deadline in force shortens it.
     pub fn max_wait(mut self, wait: Duration) -> Self {
@@ -194,8 +302,9 @@ impl PolicyBuilder {
     }
 
     /// Keys that have a bucket at once, for keyed throttles: at least 1, by
-    /// default 10,000; more than 16,777,216 count as that many. Each takes 120 to
-    /// 160 bytes once it is used. It is fixed
+    /// default 10,000; more than 16,777,216 count as that many. Each takes 150 to
+    /// 200 bytes once it is used, and more with limits that are no token buckets (see
+    /// [`Kind`]). It is fixed
     /// when the layer is made: an update does not change it.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = Some(keys);
@@ -222,6 +331,13 @@ impl PolicyBuilder {
         self
     }
 
+    /// How threads share the one bucket of a throttle without keys. By default
+    /// exactly. (A key's bucket is always exact.)
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
     /// The policy.
     ///
     /// # Errors
@@ -234,8 +350,11 @@ impl PolicyBuilder {
             ));
         };
         let per = self.per.unwrap_or(Duration::from_secs(1));
-        let a_second = u128::from(permits) * 1_000_000_000 / per.as_nanos().max(1);
-        let a_second = u32::try_from(a_second).unwrap_or(u32::MAX);
+        let first = Limit::new(permits, per)
+            .kind(self.kind)
+            .with(self.burst, self.warm_up);
+        let burst = first.burst_in_force();
+        let free = first.has_free_burst().then_some(burst);
         let max_keys = self.max_keys.unwrap_or(DEFAULT_KEYS);
         if max_keys == 0 {
             return Err(PolicyError::new("max_keys", 0, "allowed is at least 1"));
@@ -243,16 +362,20 @@ impl PolicyBuilder {
         let policy = Policy {
             permits,
             per,
-            burst: self
-                .burst
-                .unwrap_or_else(|| a_second.clamp(1, permits.max(1))),
+            burst,
             max_wait: positive("max_wait", self.max_wait)?.unwrap_or(DEFAULT_WAIT),
             max_keys,
             missing_key: self.missing_key,
             when_full: self.when_full,
             headers: self.headers,
+            mode: self.mode,
+            first: first.with(free.or(self.burst), self.warm_up),
+            also: self.also,
+            total: self.total,
+            over_total: self.over_total,
+            max_debt: self.max_debt,
         };
-        policy.quota(policy.max_wait)?;
+        policy.measures(policy.max_wait)?;
         Ok(policy)
     }
 }

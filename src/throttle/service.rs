@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::future::{ThrottleFuture, WaitFuture};
+use super::future::{RefundFuture, ThrottleFuture, WaitFuture};
 use super::pass::Pass;
+use super::permit::Spent;
 use super::state::{Draw, State};
 use crate::deadline::Deadline;
 use crate::error::{AsRejection, Rejection, RejectionKind};
@@ -24,6 +25,12 @@ pub struct Refuse;
 /// What comes too early waits in the future, within bounds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wait;
+
+/// What comes too early is refused, as with [`Refuse`]; and what the inner service then
+/// refuses before anything was sent (by a rejection whose
+/// [`reached_inner`](crate::Rejection::reached_inner) is `false`) is given back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refund;
 
 /// A service with a bound on its requests in a given time; see the
 /// [module](super).
@@ -66,6 +73,12 @@ impl<S, K, M, C> Throttle<S, K, M, C> {
         };
         Ok((draw, cost))
     }
+
+    /// Whether this thread has drawn what pays for it before.
+    #[inline(always)]
+    fn spends(&self, drawn: &Result<(Draw, u32), Rejection>) -> bool {
+        matches!(*drawn, Ok((draw, cost)) if self.state.spends(draw, cost))
+    }
 }
 
 impl<S: Clone, K: Clone, M, C: Clone> Clone for Throttle<S, K, M, C> {
@@ -104,14 +117,49 @@ where
         if let Err(error) = self.inner.check(not_ready) {
             return ThrottleFuture::new(Gate::refused(error));
         }
+        let drawn = self.draw(&request);
+        if self.spends(&drawn) {
+            return ThrottleFuture::new(Gate::open(self.inner.call(request)));
+        }
         let stamp = self.state.core.clock().stamp();
-        let passed = self
-            .draw(&request)
-            .and_then(|(draw, cost)| State::admit(&self.state, draw, cost, stamp.now()));
+        let passed =
+            drawn.and_then(|(draw, cost)| State::admit(&self.state, draw, cost, stamp.now()));
         ThrottleFuture::new(match passed {
             Ok(()) => Gate::open(self.inner.call(request)),
             Err(rejection) => Gate::refused(rejection.into()),
         })
+    }
+}
+
+impl<S, K, C, Req> Service<Req> for Throttle<S, K, Refund, C>
+where
+    S: Service<Req>,
+    S::Error: AsRejection,
+    K: Key<Req>,
+    C: Cost<Req>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RefundFuture<S::Future, S::Error>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let not_ready = || self.state.reject(RejectionKind::NotReady);
+        if let Err(error) = self.inner.check(not_ready) {
+            return RefundFuture::new(Gate::refused(error), None);
+        }
+        let stamp = self.state.core.clock().stamp();
+        let spent = self
+            .draw(&request)
+            .and_then(|(draw, cost)| Spent::take(&self.state, draw, cost, stamp.now()));
+        match spent {
+            Ok(spent) => RefundFuture::new(Gate::open(self.inner.call(request)), spent),
+            Err(rejection) => RefundFuture::new(Gate::refused(rejection.into()), None),
+        }
     }
 }
 
@@ -137,14 +185,17 @@ where
         if let Err(error) = self.inner.check(not_ready) {
             return WaitFuture::decided(Gate::refused(error));
         }
+        let drawn = self.draw(&request);
+        if self.spends(&drawn) {
+            return WaitFuture::decided(Gate::open(self.inner.call(request)));
+        }
         let stamp = self.state.core.clock().stamp();
         let now = stamp.now();
         let patience = || {
             let most = self.state.max_wait();
             Deadline::current().map_or(most, |deadline| most.min(deadline.remaining(now)))
         };
-        let passed = self
-            .draw(&request)
+        let passed = drawn
             .and_then(|(draw, cost)| State::admit_in_time(&self.state, draw, cost, now, patience));
         match passed {
             Ok(Pass::Now) => WaitFuture::decided(Gate::open(self.inner.call(request))),

@@ -7,46 +7,55 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use super::buckets::{Bucket, Buckets};
+use super::buckets::Buckets;
 use super::keyless::Keyless;
 use super::pass::{Pass, Reserved};
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
-use super::words::{MAX_WAIT, PERIOD, Rules, Words, in_force, pack};
+use super::several::More;
+use super::words::{LENGTH, MAX_WAIT, PERIOD, PLACES, Rules, TOTAL, Words, in_force, pack};
 use crate::clock::{Tick, nanos};
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
 use crate::kernel::gcra::{Answer, Decision, Gcra, Quota, Reservation};
-use crate::kernel::keyed::{Held, Keyed, Overflow};
+use crate::kernel::keyed::Overflow;
+use crate::kernel::lease::Leases;
 use crate::kernel::live::Live;
 use crate::kernel::shared::{Shared, pooled};
-use crate::key::{KeyId, KeySpace, NoKey};
+use crate::kernel::sync::stripes;
+use crate::key::{KeyId, NoKey};
 use crate::policy::Override;
 use crate::registry::Setup;
 
 pub(super) const ADMITTED: usize = 0;
-const REJECTED: usize = 1;
+pub(super) const REJECTED: usize = 1;
 pub(super) const WAITED: usize = 2;
 pub(super) const CANCELLED: usize = 3;
 pub(super) const BYPASSED: usize = 4;
+pub(super) const REFUNDED: usize = 5;
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
-    live: Arc<Words>,
+    pub(super) live: Arc<Words>,
     /// The bucket of an unkeyed throttle; in a keyed one, that of all requests
     /// without a key.
-    common: Gcra,
+    pub(super) common: Gcra,
+    pub(super) common_more: More,
+    /// What all keys share.
+    pub(super) total: More,
+    /// What threads hold of an unkeyed one's.
+    pub(super) leases: Leases,
     pub(super) keyed: Option<Box<Buckets>>,
     pub(super) counters: Counters<8>,
-    keyless: Keyless,
-    /// What `RateLimit` headers call it.
-    quota_name: Arc<str>,
+    pub(super) keyless: Keyless,
+    /// What `RateLimit` headers call the limits.
+    pub(super) quota_names: [Arc<str>; PLACES],
     /// Tells those who wait of an order.
     recall: Arc<Notify>,
     /// The policy as it was given, and the longest wait of all there have been.
-    policy: Mutex<(Policy, Duration)>,
+    pub(super) policy: Mutex<(Policy, Duration)>,
 }
 
 pooled!(State);
@@ -62,24 +71,29 @@ impl State {
     pub(super) fn create(policy: Policy, keyed: bool, setup: Setup) -> Shared<Self> {
         let name = setup.name.clone();
         let (core, registry) = Core::new("throttle", setup);
-        let live = Arc::new(Live::new([0; 8]));
+        let live = Arc::new(Live::new([0; LENGTH]));
+        let leases = Leases::with_slots(if keyed { 0 } else { stripes() });
+        leases.set(policy.slice(&leases));
         // The policy was built, so its quota exists.
-        if let Ok(quota) = policy.quota(policy.max_wait) {
-            live.store(pack(quota, &policy));
+        if let Ok(quota) = policy.quota(policy.max_wait, &leases) {
+            let several = policy.is_several();
+            live.store(pack(quota, &policy, policy.max_wait, several));
         }
+        // Two of them without a name are two quotas to a client.
+        let name = name.unwrap_or_else(|| format!("throttle-{}", core.id().0).into());
         let state = Arc::new(Self {
-            // Two of them without a name are two quotas to a client.
-            quota_name: name.unwrap_or_else(|| format!("throttle-{}", core.id().0).into()),
+            quota_names: std::array::from_fn(|at| match at {
+                0 => Arc::clone(&name),
+                TOTAL => format!("{name}-total").into(),
+                at => format!("{name}-{}", at + 1).into(),
+            }),
             core,
             live,
             common: Gcra::new(),
-            keyed: keyed.then(|| {
-                Box::new(Buckets {
-                    space: KeySpace::new(),
-                    map: Keyed::new(policy.max_keys),
-                    overflow: Gcra::new(),
-                })
-            }),
+            common_more: More::default(),
+            total: More::default(),
+            leases,
+            keyed: keyed.then(|| Box::new(Buckets::new(policy.max_keys))),
             counters: Counters::default(),
             keyless: Keyless::default(),
             recall: Arc::default(),
@@ -92,17 +106,11 @@ impl State {
     pub(super) fn update(&self, policy: Policy) {
         {
             let mut slot = self.policy.lock();
-            let max_keys = slot.0.max_keys;
+            let before = slot.0;
+            let max_keys = before.max_keys;
             slot.0 = Policy { max_keys, ..policy };
             slot.1 = slot.1.max(policy.max_wait);
-            // As above.
-            if let Ok(quota) = policy.quota(slot.1) {
-                let (old, _) = in_force(&self.live);
-                let now = self.core.clock().now();
-                let quota = quota.since(now);
-                let publish = || self.live.store(pack(quota, &policy));
-                self.common.change(&old, &quota, now, publish);
-            }
+            self.publish(&before, &slot);
         }
         self.core.tell(Event::Updated);
     }
@@ -130,15 +138,18 @@ impl State {
         }
     }
 
+    /// Whether it may do without a key.
+    pub(super) fn shares(&self, why: NoKey) -> bool {
+        why == NoKey::Missing && Rules::of(&self.live).missing_key() == MissingKey::Share
+    }
+
     #[cold]
     fn draw_without(&self, why: NoKey) -> Result<(), Rejection> {
         if why == NoKey::Missing {
             self.keyless.count(&self.core);
         }
         // The operator's order comes before the form of the request.
-        let share = self.core.is_overruled()
-            || why == NoKey::Missing && Rules::of(&self.live).missing_key() == MissingKey::Share;
-        match share {
+        match self.core.is_overruled() || self.shares(why) {
             true => Ok(()),
             false => Err(self.reject(RejectionKind::BadKey)),
         }
@@ -192,19 +203,15 @@ impl State {
     fn ask(&self, draw: Draw, cost: u32, now: Tick) -> Answer {
         match (draw, &self.keyed) {
             (Draw::Key(key), Some(buckets)) => self.ask_key(buckets, key, cost, now),
-            _ => self.ask_of(cost, |quota| self.common.ask(quota, now, cost)),
+            _ => self.ask_of(cost, |quota| {
+                self.leases.ask(&self.common, quota, now, cost)
+            }),
         }
     }
 
     #[inline(never)]
     fn ask_key(&self, buckets: &Buckets, key: KeyId, cost: u32, now: Tick) -> Answer {
-        self.ask_of(cost, |quota| {
-            let ask = |bucket: Held<'_, Bucket>| {
-                let gcra = &bucket.state().gcra;
-                gcra.ask_if(quota, now, cost, || bucket.is_current())
-            };
-            buckets.map.get(key, ask).unwrap_or(Answer::Unsure)
-        })
+        self.ask_of(cost, |quota| buckets.ask(key, quota, now, cost))
     }
 
     /// The usual way in a few steps; whatever is out of the ordinary is `Unsure`.
@@ -214,7 +221,7 @@ impl State {
             return Answer::Unsure;
         }
         let (quota, rules) = in_force(&self.live);
-        if rules.headers() == Headers::Always {
+        if !rules.is_plain() {
             return Answer::Unsure;
         }
         let answer = ask(&quota);
@@ -225,7 +232,7 @@ impl State {
     }
 
     #[inline(never)]
-    fn decide(
+    pub(super) fn decide(
         state: &Shared<Self>,
         draw: Draw,
         cost: u32,
@@ -244,6 +251,9 @@ impl State {
         if order == Override::Bypass {
             // It will not have to wait, so it reserves nothing.
             patience = Duration::ZERO;
+        }
+        if rules.is_several() {
+            return Self::decide_all(state, draw, cost, now, patience, order);
         }
         let decision = match (draw, &state.keyed) {
             (Draw::Key(key), Some(buckets)) => {
@@ -289,17 +299,7 @@ impl State {
         cost: u32,
         patience: Duration,
     ) -> Result<Decision, Rejection> {
-        let fresh = || Bucket {
-            gcra: Gcra::new(),
-            live: Arc::clone(&self.live),
-        };
-        let asked = buckets.map.with(key, now, fresh, |bucket| {
-            let gcra = &bucket.state().gcra;
-            match gcra.admit_if(quota, now, cost, patience, || bucket.is_current()) {
-                Decision::Dead => None,
-                decision => Some(decision),
-            }
-        });
+        let asked = buckets.admit(&self.live, key, quota, now, cost, patience);
         match (asked, rules.when_full()) {
             (Ok(decision), _) => Ok(decision),
             // Its place in the overflow bucket could not be found again.
@@ -314,13 +314,7 @@ impl State {
 
     pub(super) fn cancel(&self, draw: Draw, reservation: Reservation) {
         match (draw, &self.keyed) {
-            (Draw::Key(key), Some(buckets)) => {
-                // A bucket that is gone was full: nothing is left to give back.
-                buckets.map.get(key, |bucket| {
-                    let gcra = &bucket.state().gcra;
-                    gcra.cancel_if(reservation, || bucket.is_current());
-                });
-            }
+            (Draw::Key(key), Some(buckets)) => buckets.cancel(key, reservation),
             _ => self.common.cancel(reservation),
         }
     }
@@ -348,7 +342,7 @@ impl State {
     }
 
     #[inline]
-    fn count_refusal(&self, rejection: Rejection) -> Rejection {
+    pub(super) fn count_refusal(&self, rejection: Rejection) -> Rejection {
         self.counters.add(REJECTED, 1);
         self.core.reject(rejection)
     }
@@ -363,7 +357,7 @@ impl State {
             crate::http::report::report(crate::http::report::Quota {
                 layer: self.core.id(),
                 refused,
-                name: Arc::clone(&self.quota_name),
+                name: Arc::clone(&self.quota_names[0]),
                 limit: u64::from(rules.permits()),
                 window: Duration::from_nanos(self.live.word::<PERIOD>()),
                 // The burst may be more than the window's quota, which a client
@@ -374,32 +368,5 @@ impl State {
         }
         #[cfg(not(feature = "http"))]
         let _ = (rules, refused, left);
-    }
-
-    pub(super) fn snapshot(&self) -> super::Snapshot {
-        let policy = self.policy();
-        let keyed = self.keyed.as_deref();
-        super::Snapshot {
-            permits: policy.permits,
-            per: policy.per,
-            burst: policy.burst,
-            admitted: self.counters.sum(ADMITTED),
-            rejected: self.counters.sum(REJECTED),
-            waited: self.counters.sum(WAITED),
-            cancelled: self.counters.sum(CANCELLED),
-            bypassed: self.counters.sum(BYPASSED),
-            keyless: self.keyless.sum(),
-            keys: keyed.map_or(0, |k| k.map.len() as u64),
-            max_keys: keyed.map_or(0, |k| k.map.cap() as u64),
-            keys_evicted: keyed.map_or(0, |k| k.map.evicted()),
-            keys_overflowed: keyed.map_or(0, |k| k.map.overflowed()),
-        }
-    }
-
-    /// What the common bucket could admit now.
-    pub(super) fn remaining(&self, now: Tick) -> u32 {
-        let (quota, _) = in_force(&self.live);
-        let level = self.common.level(&quota, now);
-        level.map_or(0, |level| quota.remaining(level, now))
     }
 }

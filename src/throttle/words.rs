@@ -1,13 +1,24 @@
 //! The policy as words that change together, for the way in.
 
+use std::time::Duration;
+
+use super::limit::OverTotal;
+pub(super) use super::policy::PLACES;
 use super::policy::{Headers, MissingKey, Policy, WhenFull};
 use crate::clock::nanos;
 use crate::kernel::gcra::Quota;
 use crate::kernel::live::Live;
+use crate::kernel::meter::Measure;
 
-/// The quota; the rules for headers, missing keys and full tables, and the
-/// permits; the longest wait and the period in nanoseconds.
-pub(super) type Words = Live<8>;
+/// The quota of the plain bucket; the rules for headers, missing keys and full tables,
+/// and the permits; the longest wait and the period in nanoseconds; and the
+/// [`Plan`].
+pub(super) type Words = Live<LENGTH>;
+pub(super) const LENGTH: usize = 8 + PLAN;
+/// Words of a limit: what it measures (with the permits in the upper half of the
+/// first), and its period.
+const LIMIT: usize = 7;
+const PLAN: usize = PLACES * LIMIT;
 
 /// Which of the words is which.
 const RULES: usize = 5;
@@ -18,7 +29,53 @@ pub(super) const PERIOD: usize = 7;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules(u64);
 
-pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 8] {
+/// What the limits measure, as `pack` wrote it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan([[u64; LIMIT]; PLACES]);
+
+/// The limit of all keys together.
+pub(super) const TOTAL: usize = PLACES - 1;
+
+impl Plan {
+    pub(super) fn of(words: &Words) -> Self {
+        Self::read(&words.load())
+    }
+
+    fn read(words: &[u64; LENGTH]) -> Self {
+        let (limits, _) = words[8..].as_chunks();
+        Self(std::array::from_fn(|at| limits[at]))
+    }
+
+    /// This one for a key, with the total limit of the other.
+    pub(super) fn within(mut self, all: &Self) -> Self {
+        self.0[TOTAL] = all.0[TOTAL];
+        self
+    }
+
+    pub(super) fn measure(&self, at: usize) -> Option<Measure> {
+        let [kind, a, b, c, d, e, _] = self.0[at];
+        Measure::from_words([kind, a, b, c, d, e])
+    }
+
+    /// The limits, and which they are.
+    pub(super) fn measures(&self) -> impl Iterator<Item = (usize, Measure)> + '_ {
+        (0..PLACES).filter_map(|at| Some((at, self.measure(at)?)))
+    }
+
+    /// Requests per window, and the window in nanoseconds.
+    #[cfg(feature = "http")]
+    pub(super) fn rate(&self, at: usize) -> (u64, u64) {
+        (self.0[at][0] >> 32, self.0[at][LIMIT - 1])
+    }
+}
+
+/// `several`: whether the plain bucket does not do.
+pub(super) fn pack(
+    quota: Quota,
+    policy: &Policy,
+    patience: Duration,
+    several: bool,
+) -> [u64; LENGTH] {
     let [a, b, c, d, e] = quota.to_words();
     let headers = match policy.headers {
         Headers::Never => 0,
@@ -27,9 +84,28 @@ pub(super) fn pack(quota: Quota, policy: &Policy) -> [u64; 8] {
     };
     let missing = u64::from(policy.missing_key == MissingKey::Refuse);
     let full = u64::from(policy.when_full == WhenFull::Refuse);
-    let rules = headers | missing << 8 | full << 16 | u64::from(policy.permits) << 32;
+    let shared = u64::from(policy.over_total == OverTotal::Quota);
+    let several = u64::from(several) << 2;
+    let rules = headers | several | missing << 8 | full << 16 | shared << 24;
+    let rules = rules | u64::from(policy.permits) << 32;
     let (wait, per) = (nanos(policy.max_wait), nanos(policy.per));
-    [a, b, c, d, e, rules, wait, per]
+    let mut words = [0; LENGTH];
+    words[..8].copy_from_slice(&[a, b, c, d, e, rules, wait, per]);
+    // The policy was built, so they can be.
+    let measures = policy.measures(patience).unwrap_or_default();
+    for (at, (place, limit)) in words[8..].chunks_mut(LIMIT).zip(measures).enumerate() {
+        if let Some((limit, measure)) = limit {
+            // One bucket, however it is asked.
+            let measure = match (at, measure) {
+                (0, Measure::Bucket(_)) => Measure::Bucket(quota),
+                (_, measure) => measure.in_force_like(&quota),
+            };
+            place[..6].copy_from_slice(&measure.to_words());
+            place[0] |= u64::from(limit.permits) << 32;
+            place[6] = nanos(limit.per);
+        }
+    }
+    words
 }
 
 /// The quota and the rules in force.
@@ -48,10 +124,33 @@ impl Rules {
 
     #[inline]
     pub(super) fn headers(self) -> Headers {
-        match self.0 & 0xff {
+        match self.0 & 3 {
             0 => Headers::Never,
             1 => Headers::OnRefusal,
             _ => Headers::Always,
+        }
+    }
+
+    /// Whether there is a policy at all.
+    pub(super) fn exists(self) -> bool {
+        self.0 >> 32 != 0
+    }
+
+    /// Whether the plain bucket decides, and nobody is told.
+    #[inline]
+    pub(super) fn is_plain(self) -> bool {
+        self.0 & 6 == 0
+    }
+
+    /// Whether the plain bucket does not do.
+    pub(super) fn is_several(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    pub(super) fn over_total(self) -> OverTotal {
+        match self.0 >> 24 & 1 {
+            0 => OverTotal::Overload,
+            _ => OverTotal::Quota,
         }
     }
 

@@ -12,20 +12,21 @@ use tower_keep::balance;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
-use tower_keep::classify::{Failure, Outcome};
+use tower_keep::classify::{ErrorsOnly, Failure, Outcome};
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::hedge::{self, HedgeLayer};
 use tower_keep::key;
 use tower_keep::retry::{self, RetryLayer};
 use tower_keep::test_util::ManualClock;
 use tower_keep::throttle::ThrottleLayer;
+use tower_keep::throttle::learned::{self, LearnedLayer};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::watchdog::{self, WatchdogLayer};
 use tower_keep::{Error, Override, Setup};
 
 use crate::support::cases::{
     Connecting, bodies, by_count, by_share, by_time_and_slowness, calm, finding, hedging, learning,
-    permits, rate, refusals, timeouts,
+    leased, permits, rate, refusals, several, timeouts,
 };
 
 /// Answers at once.
@@ -102,6 +103,22 @@ fn exhaust(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
 }
 
+/// The server says that it was too much: from now on the bucket is empty.
+fn shut_learned(handle: learned::Handle) {
+    let permit = handle.admit().unwrap();
+    permit.finish(Outcome::Failure(Failure::Overload { retry_after: None }));
+}
+
+/// What is left, as one request.
+fn exhaust_leased(handle: tower_keep::throttle::Handle) {
+    handle.update(rate(1));
+    handle.admit(1).unwrap();
+}
+
+fn exhaust_several(handle: tower_keep::throttle::Handle) {
+    handle.update(several(1));
+}
+
 /// The last request of each key.
 fn exhaust_keys(handle: tower_keep::throttle::Handle) {
     handle.update(rate(1));
@@ -127,6 +144,11 @@ allocates_nothing! {
     shed_calls: |s| BulkheadLayer::with(permits(8), s), occupy;
     queue_calls: |s| BulkheadLayer::with(permits(8).to_builder().queue_length(0).build().unwrap(), s).queued(), occupy;
     refuse_calls: |s| ThrottleLayer::with(rate(1_100), s), exhaust;
+    learned_calls: |s| LearnedLayer::with(learned::Policy::default(), ErrorsOnly, s), shut_learned;
+    learned_wait_calls: |s| LearnedLayer::with(hasty(), ErrorsOnly, s).waiting(), shut_learned;
+    refuse_leased_calls: |s| ThrottleLayer::with(leased(2_200), s), exhaust_leased;
+    refuse_several_calls: |s| ThrottleLayer::with(several(1_100), s), exhaust_several;
+    refund_calls: |s| ThrottleLayer::with(rate(1_100), s).refunding(), exhaust;
     refuse_keyed_calls: |s| ThrottleLayer::keyed_with(rate(1_100), one_key(), s), exhaust_keys;
     adaptive_calls: |s| AdaptiveLayer::with(finding(8), s), fill;
     breaker_count_calls: |s| CircuitBreakerLayer::with(by_count(), s), fail;
@@ -141,6 +163,12 @@ allocates_nothing! {
     retry_calls: |s| RetryLayer::with(retry::Policy::default(), retry::Idempotent::new(), s), stop;
     watchdog_calls: |s| WatchdogLayer::with(watchdog::Policy::default(), s).keyed(one_key()), refuse;
     fallback_calls: |s| FallbackLayer::with(refusals(), fallback::value(7), s), shut;
+}
+
+/// As below.
+fn hasty() -> learned::Policy {
+    let policy = learned::Policy::builder().max_wait(std::time::Duration::from_nanos(1));
+    policy.build().unwrap()
 }
 
 /// The lowest bound on a wait, so that the waiting kind refuses.

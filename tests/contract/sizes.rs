@@ -74,6 +74,7 @@ fn futures_stay_small() {
         ),
         ("breaker", beyond(&CircuitBreakerLayer::new(by_count())), 48),
         ("refuse", beyond(&throttle()), 16),
+        ("refund", beyond(&throttle().refunding()), 264),
         ("wait", beyond(&throttle().waiting()), 240 + carried),
     ];
     for (layer, size, most) in sizes {

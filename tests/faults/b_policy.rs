@@ -16,8 +16,8 @@ use crate::support::cases::{permits, rate};
 use crate::support::watched::Watched;
 use crate::support::{call, inner, request, secs};
 
-const COUNTS: [Option<u32>; 4] = [None, Some(0), Some(1), Some(u32::MAX)];
-const TIMES: [Option<Duration>; 5] = [
+pub(crate) const COUNTS: [Option<u32>; 4] = [None, Some(0), Some(1), Some(u32::MAX)];
+pub(crate) const TIMES: [Option<Duration>; 5] = [
     None,
     Some(Duration::ZERO),
     Some(Duration::from_nanos(1)),
@@ -25,12 +25,12 @@ const TIMES: [Option<Duration>; 5] = [
     Some(Duration::MAX),
 ];
 
-fn setup(time: &ManualClock) -> Setup {
+pub(crate) fn setup(time: &ManualClock) -> Setup {
     Setup::new().with_clock(time.clock())
 }
 
 /// A thousand calls on a moving clock, whatever they answer.
-fn thousand_calls<L>(time: &ManualClock, layer: &L)
+pub(crate) fn thousand_calls<L>(time: &ManualClock, layer: &L)
 where
     L: Layer<crate::support::Inner>,
     L::Service: crate::support::cases::Subject,
@@ -47,7 +47,7 @@ where
 }
 
 /// An error that names one of the fields and what is allowed.
-fn names(error: &PolicyError, fields: &[&str]) {
+pub(crate) fn names(error: &PolicyError, fields: &[&str]) {
     let text = error.to_string();
     assert!(fields.contains(&error.field()), "{text}");
     assert!(text.starts_with(error.field()), "{text}");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tower_keep::test_util::ManualClock;
-use tower_keep::throttle::{Policy, ThrottleLayer};
+use tower_keep::throttle::{Mode, Policy, ThrottleLayer};
 use tower_keep::{Setup, key};
 
 use crate::support::secs;
@@ -66,5 +66,37 @@ fn fault_048_updates_in_a_loop_mint_nothing() {
         });
         let admitted = handle.snapshot().admitted;
         assert!(admitted <= 20, "{name}: {admitted} of 20");
+    }
+}
+
+/// Threads that hold slices of what is updated meanwhile.
+#[test]
+fn fault_048_updates_of_what_threads_hold_mint_nothing() {
+    let exact = policy(1_000, secs(3_600_000), 2_000);
+    let leased = |permits, burst| {
+        let policy = policy(permits, secs(3_600_000), burst).to_builder();
+        policy.mode(Mode::Leased).build().unwrap()
+    };
+    for other in [exact, leased(1_000, 1_000), leased(7, 2_000)] {
+        let usual = leased(1_000, 2_000);
+        let time = ManualClock::new();
+        let setup = Setup::new().with_clock(time.clock());
+        let handle = ThrottleLayer::with(usual, setup).handle();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Acquire) {
+                        let _ = handle.admit(1);
+                    }
+                });
+            }
+            for turn in 0..20_000 {
+                handle.update(if turn % 2 == 0 { other } else { usual });
+            }
+            done.store(true, Ordering::Release);
+        });
+        let admitted = handle.snapshot().admitted;
+        assert!(admitted <= 2_000, "{admitted} of 2000");
     }
 }

@@ -7,19 +7,21 @@ use tower_keep::adaptive::AdaptiveLayer;
 use tower_keep::balance;
 use tower_keep::bulkhead::BulkheadLayer;
 use tower_keep::circuit_breaker::CircuitBreakerLayer;
+use tower_keep::classify::Http;
 use tower_keep::fallback::{self, FallbackLayer};
 use tower_keep::hedge::{HedgeLayer, every};
 use tower_keep::retry::{self, RetryLayer, when};
 use tower_keep::test_util::{Call, Hand, ManualClock, Ready, Script, ScriptBody, drop_at};
 use tower_keep::throttle::ThrottleLayer;
+use tower_keep::throttle::learned::{self, LearnedLayer};
 use tower_keep::timeout::TimeoutLayer;
 use tower_keep::watchdog::WatchdogLayer;
 
 use crate::k_composition::setup;
 use crate::support::balanced::Balanced;
 use crate::support::cases::{
-    by_time_and_slowness, calm, contented, finding, hedging, never_asked, permits, rate, refusals,
-    rejecting, timeouts,
+    by_time_and_slowness, calm, contented, finding, hedging, leased, never_asked, permits, rate,
+    refusals, rejecting, several, timeouts,
 };
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
@@ -57,6 +59,9 @@ const KINDS: &[Kind] = &kinds! {
     timeout: |s| TimeoutLayer::with(timeouts(), s);
     refuse: |s| ThrottleLayer::with(rate(10_000), s);
     wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
+    learned: |s| LearnedLayer::with(learned::Policy::default(), Http, s).waiting();
+    leased: |s| ThrottleLayer::with(leased(10_000), s);
+    refund: |s| ThrottleLayer::with(several(10_000), s).refunding();
     breaker: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
     fallback: |s| FallbackLayer::with(refusals(), fallback::by(never_asked), s);
     chaos: |s| calm(s);

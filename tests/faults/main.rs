@@ -14,6 +14,7 @@ mod a_contract;
 mod a_runtime;
 mod a_waiters;
 mod a_wakers;
+mod b_adaptive;
 mod b_breaker;
 mod b_policy;
 mod b_runtime;

@@ -286,3 +286,101 @@ fn refusals_of_a_limit_are_503_with_a_time_and_a_problem() {
     assert_eq!(problem["status"], 503);
     drop(held);
 }
+
+/// Callers of a handle stand in the same queue, by rank and by tenant.
+#[test]
+fn handles_ask_by_rank_and_tenant() {
+    let by = key::bytes(|name: &&'static str| Some(name.as_bytes()));
+    let time = ManualClock::new();
+    let setup = || Setup::new().with_clock(time.clock());
+    let bulkhead = || {
+        let policy = bulkhead::Policy::builder().max_concurrent(1);
+        BulkheadLayer::with(policy.queue_length(8).build().unwrap(), setup()).handle()
+    };
+    let adaptive = || {
+        let policy = adaptive::Policy::builder().initial_limit(1).min_limit(1);
+        let policy = policy.max_limit(1).queue_length(8).build().unwrap();
+        AdaptiveLayer::with(policy, setup()).handle()
+    };
+    macro_rules! in_turn {
+        ($handle:expr) => {{
+            let handle = $handle;
+            let mut held = Some(handle.admit().unwrap());
+            let bulk = || handle.acquire().priority(Priority::Bulk);
+            let mut callers = [
+                ("bulk", Hand::new(bulk())),
+                ("first of a", Hand::new(handle.acquire().tenant(&by, &"a"))),
+                ("second of a", Hand::new(handle.acquire().tenant(&by, &"a"))),
+                ("b", Hand::new(handle.acquire().tenant(&by, &"b"))),
+                (
+                    "critical",
+                    Hand::new(handle.acquire().priority(Priority::Critical)),
+                ),
+            ];
+            for (_, caller) in &mut callers {
+                assert!(caller.poll().is_pending());
+            }
+            assert_eq!(handle.snapshot().waiting, 5);
+            let mut order = Vec::new();
+            while order.len() < callers.len() {
+                held = None;
+                for (name, caller) in &mut callers {
+                    if order.contains(name) {
+                        continue;
+                    }
+                    if let Poll::Ready(permit) = caller.poll() {
+                        order.push(*name);
+                        held = Some(permit.unwrap());
+                    }
+                }
+                assert!(held.is_some(), "nobody's turn after {order:?}");
+            }
+            drop(held);
+            // The tenants take turns, whoever of them is first.
+            assert_eq!(
+                (order[0], order[3], order[4]),
+                ("critical", "second of a", "bulk")
+            );
+            assert_eq!(handle.snapshot().in_flight, 0);
+        }};
+    }
+    in_turn!(bulkhead());
+    in_turn!(adaptive());
+}
+
+/// Whom an adaptive limit refuses is told when it would be his turn, once it knows what
+/// calls take.
+#[test]
+fn a_full_queue_tells_the_wait() {
+    let time = ManualClock::new();
+    let policy = adaptive::Policy::builder().initial_limit(4).min_limit(4);
+    let policy = policy.max_limit(4).queue_length(3).max_wait(ms(60_000));
+    let policy = policy.window(ms(100)).min_samples(1).build().unwrap();
+    let setup = Setup::new().with_clock(time.clock());
+    let handle = AdaptiveLayer::with(policy, setup).handle();
+    let fill = || std::iter::from_fn(|| handle.admit().ok()).collect::<Vec<_>>();
+    let held = fill();
+    // Nothing is known yet.
+    assert_eq!(handle.admit().unwrap_err().retry_after(), None);
+    // Four calls of eight seconds each.
+    time.advance(ms(8_000));
+    for permit in held {
+        permit.finish(Outcome::Success);
+    }
+    let _held = fill();
+    let told = |refused: tower_keep::Rejection| {
+        assert_eq!(refused.kind(), RejectionKind::LimitReached);
+        refused.retry_after().unwrap().as_secs_f64()
+    };
+    let at_once = told(handle.admit().unwrap_err());
+    assert!((1.9..2.1).contains(&at_once), "{at_once}");
+    let mut waiting: Vec<_> = (0..3).map(|_| Hand::new(handle.acquire())).collect();
+    for caller in &mut waiting {
+        assert!(caller.poll().is_pending());
+    }
+    let Poll::Ready(Err(refused)) = Hand::new(handle.acquire()).poll() else {
+        panic!("no room for a fourth");
+    };
+    let behind = told(refused);
+    assert!((7.6..8.4).contains(&behind), "{behind}");
+}

@@ -66,6 +66,7 @@ impl Service<Ask> for Workers {
 struct Fate {
     offered: u64,
     served: u64,
+    refused: u64,
     times: Vec<Duration>,
 }
 
@@ -109,7 +110,10 @@ where
             let std::task::Poll::Ready(result) = call.poll() else {
                 return true;
             };
-            if result.is_ok() {
+            if result.is_err() {
+                classes[of.0].refused += 1;
+                tenants[of.1].refused += 1;
+            } else {
                 let took = time.now().saturating_since(*since);
                 times.push(took);
                 for fate in [&mut classes[of.0], &mut tenants[of.1]] {
@@ -218,9 +222,10 @@ fn the_highest_class_loses_nothing_while_lower_ones_are_shed() {
             let what = format!("{layer}, {name}");
             shown.assert_good(&what);
             let [critical, normal, _, bulk] = &shown.classes;
+            assert_eq!(critical.refused, 0, "{what}");
             // What is in flight at the end is neither lost nor served.
-            let lost = critical.offered - critical.served;
-            assert!(lost <= 2 * WORKERS as u64, "{what}: lost {lost}");
+            let unfinished = critical.offered - critical.served;
+            assert!(unfinished <= 2 * WORKERS as u64, "{what}: {unfinished}");
             assert!(normal.served > normal.offered * 9 / 10, "{what}");
             assert!(bulk.served < bulk.offered / 3, "{what}: {}", bulk.served);
         }

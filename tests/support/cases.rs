@@ -1,24 +1,20 @@
 //! Every layer and kind of admission, one line each.
 
 use std::fmt::Display;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tower::util::{MapErr, MapRequest};
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
-use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
-use tower_keep::timeout::{BodyPolicy, Connect, Connector, TimeoutLayer};
+use tower_keep::test_util::{ManualClock, Script, ScriptBody, Watch};
 use tower_keep::{
     Ratio, Setup, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle,
     timeout, watchdog,
 };
 
 use super::watched::Watched;
+pub(crate) use super::wrapped::{Connecting, Connectors, RequestBodies, bodies};
 use super::{Fail, Inner, inner, ms, secs};
 
 /// What a layer makes of the inner service.
@@ -122,6 +118,19 @@ pub(crate) fn rate(permits: u32) -> throttle::Policy {
     policy.max_wait(secs(2)).build().unwrap()
 }
 
+pub(crate) fn leased(permits: u32) -> throttle::Policy {
+    let policy = rate(permits).to_builder().mode(throttle::Mode::Leased);
+    policy.build().unwrap()
+}
+
+/// A rate, and an hour's worth of it in windows of the clock.
+pub(crate) fn several(permits: u32) -> throttle::Policy {
+    let hour = throttle::Limit::new(permits * 3_600, secs(3_600));
+    let policy = rate(permits).to_builder();
+    let policy = policy.also(hour.kind(throttle::Kind::FixedWindow));
+    policy.build().unwrap()
+}
+
 /// Opens after half of at least 100 calls, which no law makes fail.
 pub(crate) fn breaking() -> circuit_breaker::PolicyBuilder {
     circuit_breaker::Policy::builder()
@@ -190,112 +199,6 @@ pub(crate) fn calm(setup: Setup) -> chaos::ChaosLayer {
     layer
 }
 
-/// A timeout around what stands for a connector.
-#[derive(Debug, Clone)]
-pub(crate) struct Connecting(pub(crate) TimeoutLayer);
-
-impl Connecting {
-    pub(crate) fn handle(&self) -> timeout::Handle {
-        self.0.handle()
-    }
-}
-
-impl<S> Layer<S> for Connecting {
-    type Service = Connect<S>;
-
-    fn layer(&self, inner: S) -> Connect<S> {
-        self.0.connecting().layer(inner)
-    }
-}
-
-/// The same for clients that ask for more.
-#[derive(Debug, Clone)]
-pub(crate) struct Connectors(pub(crate) TimeoutLayer);
-
-impl Connectors {
-    pub(crate) fn handle(&self) -> timeout::Handle {
-        self.0.handle()
-    }
-}
-
-/// It lifts the error of what connects: that is to become the error of the others.
-#[derive(Debug, Clone)]
-pub(crate) struct Lowered<S>(Connector<MapErr<S, Lower>>);
-
-type Lower = fn(Fail) -> Broken;
-
-impl<S> Layer<S> for Connectors {
-    type Service = Lowered<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        let lower: Lower = |error| error.into_inner().unwrap();
-        Lowered(Connector::new(&self.0, MapErr::new(inner, lower)))
-    }
-}
-
-impl<S> Service<Request<()>> for Lowered<S>
-where
-    S: Service<Request<()>, Response = Response<ScriptBody>, Error = Fail>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = Fail;
-    type Future = Opaque;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fail>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<()>) -> Opaque {
-        Opaque(self.0.call(request))
-    }
-}
-
-/// A box has no `Debug`.
-pub(crate) struct Opaque(timeout::Connecting<Response<ScriptBody>, Broken>);
-
-impl std::fmt::Debug for Opaque {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Opaque")
-    }
-}
-
-impl Future for Opaque {
-    type Output = Result<Response<ScriptBody>, Fail>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-/// Bounds that nothing here crosses.
-pub(crate) fn bodies() -> BodyPolicy {
-    let policy = BodyPolicy::builder().total(secs(60)).idle(secs(40));
-    policy
-        .min_bytes_per_second(1)
-        .grace(secs(40))
-        .build()
-        .unwrap()
-}
-
-/// Request bodies, for an inner service that has none.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestBodies(pub(crate) timeout::RequestBodyTimeoutLayer);
-
-type Timed = Request<timeout::TimedBody<()>>;
-
-fn bare(request: Timed) -> Request<()> {
-    request.map(drop)
-}
-
-impl<S> Layer<S> for RequestBodies {
-    type Service = timeout::RequestBodyTimeout<MapRequest<S, fn(Timed) -> Request<()>>>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        self.0.layer(MapRequest::new(inner, bare))
-    }
-}
-
 /// As `for_all_layers`, for layers that admit nothing, refuse nothing and have no
 /// handle.
 macro_rules! for_passing_layers {
@@ -332,7 +235,7 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, never_asked, permits, rate, refusals, rejecting, routes, timeouts,
+                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, leased, never_asked, permits, rate, refusals, rejecting, routes, several, timeouts,
             };
             use tower_keep::adaptive::AdaptiveLayer;
             use tower_keep::bulkhead::BulkheadLayer;
@@ -340,6 +243,8 @@ macro_rules! for_all_layers {
             use tower_keep::fallback::{self, FallbackLayer};
             use tower_keep::hedge::{HedgeLayer, every};
             use tower_keep::retry::{self, RetryLayer};
+            use tower_keep::classify::Http;
+            use tower_keep::throttle::learned::{self, LearnedLayer};
             use tower_keep::throttle::ThrottleLayer;
             use tower_keep::timeout::TimeoutLayer;
             use tower_keep::watchdog::{self, WatchdogLayer};
@@ -363,6 +268,16 @@ macro_rules! for_all_layers {
                 refuse: |s| ThrottleLayer::with(rate(10_000), s);
                 refuse_keyed: |s| ThrottleLayer::keyed_with(rate(10_000), by_header(), s);
                 wait: |s| ThrottleLayer::with(rate(10_000), s).waiting();
+                learned: |s| LearnedLayer::with(learned::Policy::default(), Http, s);
+                learned_keyed:
+                    |s| LearnedLayer::keyed_with(learned::Policy::default(), Http, by_header(), s);
+                learned_wait:
+                    |s| LearnedLayer::with(learned::Policy::default(), Http, s).waiting();
+                refuse_leased: |s| ThrottleLayer::with(leased(10_000), s);
+                refuse_several: |s| ThrottleLayer::with(several(10_000), s);
+                wait_several: |s| ThrottleLayer::with(several(10_000), s).waiting();
+                refund: |s| ThrottleLayer::with(rate(10_000), s).refunding();
+                wait_leased: |s| ThrottleLayer::with(leased(10_000), s).waiting();
                 breaker_count: |s| CircuitBreakerLayer::with(by_count(), s);
                 breaker_time: |s| CircuitBreakerLayer::with(by_time_and_slowness(), s);
                 breaker_share: |s| CircuitBreakerLayer::with(by_share(), s);

@@ -8,6 +8,7 @@ pub(crate) mod balanced;
 pub(crate) mod cases;
 pub(crate) mod transcript;
 pub(crate) mod watched;
+pub(crate) mod wrapped;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! All kinds of handle, seen as one.
 
+use tower_keep::throttle::learned;
 use tower_keep::{
     Override, adaptive, balance, bulkhead, chaos, circuit_breaker, fallback, hedge, retry,
     throttle, timeout, watchdog,
@@ -88,6 +89,7 @@ macro_rules! watched {
 
 watched! {
     balance: |s| (u64::from(s.waiting), 0);
+    learned: |_| (0, 0);
     adaptive: |s| (u64::from(s.waiting), 0);
     circuit_breaker: |_| (0, 0);
     fallback: |_| (0, 0);

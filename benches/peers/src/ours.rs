@@ -19,6 +19,8 @@ use crate::{KEYS, OURS, Row};
 
 /// The clock that governor reads by default, too.
 const TSC: &str = "tower-keep, time stamp counter";
+/// Threads hold slices of the bucket.
+const LEASED: &str = "tower-keep, leased";
 /// Every call a measure of time, none of them refused.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -61,6 +63,14 @@ pub(crate) const ROWS: &[Row] = &[
     row("bulkhead, refuse", OURS, full),
     row("throttle, admit", OURS, || {
         of(throttled(Clock::default()).layer(Inner), ready)
+    }),
+    row("throttle, admit", LEASED, || {
+        let policy = throttled(Clock::default()).handle().policy().to_builder();
+        let policy = policy.mode(throttle::Mode::Leased).build();
+        of(
+            ThrottleLayer::new(policy.expect("a policy")).layer(Inner),
+            ready,
+        )
     }),
     row("throttle, admit", TSC, || {
         of(throttled(Clock::tsc()).layer(Inner), ready)

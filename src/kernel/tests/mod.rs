@@ -14,12 +14,18 @@ mod gcra_ask;
 mod gcra_update;
 #[cfg(not(keep_loom))]
 mod guard;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
+mod lease;
 #[cfg(not(keep_loom))]
 mod limit;
 #[cfg(not(keep_loom))]
 mod limit_threads;
 #[cfg(not(keep_loom))]
 mod live;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
+mod meter;
+#[cfg(all(not(keep_loom), feature = "throttle"))]
+mod meter_cases;
 #[cfg(all(not(keep_loom), feature = "throttle"))]
 mod model;
 #[cfg(all(not(keep_loom), feature = "circuit-breaker"))]
@@ -43,8 +49,12 @@ mod loom_budget;
 mod loom_gcra;
 #[cfg(keep_loom)]
 mod loom_keyed;
+#[cfg(all(keep_loom, feature = "throttle"))]
+mod loom_lease;
 #[cfg(keep_loom)]
 mod loom_limit;
+#[cfg(all(keep_loom, feature = "throttle"))]
+mod loom_meter;
 #[cfg(all(keep_loom, feature = "circuit-breaker"))]
 mod loom_pending;
 #[cfg(all(keep_loom, feature = "hedge"))]
