@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 21] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 23] = [
         (RejectionKind::TotalRate, 503, 8, true),
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 400, 3, false),

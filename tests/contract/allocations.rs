@@ -167,7 +167,7 @@ allocates_nothing! {
 
 /// As below.
 fn hasty() -> learned::Policy {
-    let policy = learned::Policy::builder().max_wait(std::time::Duration::from_nanos(1));
+    let policy = learned::Policy::builder().max_wait(Duration::from_nanos(1));
     policy.build().unwrap()
 }
 
