@@ -100,9 +100,12 @@ impl State {
     }
 
     pub(super) fn update(&self, policy: Policy) {
-        *self.policy.lock() = policy;
-        self.measures.store(measures(policy), Ordering::Relaxed);
-        self.delay.store(self.decide(policy), Ordering::Relaxed);
+        {
+            let mut current = self.policy.lock();
+            *current = policy;
+            self.measures.store(measures(policy), Ordering::Relaxed);
+            self.decide(policy);
+        }
         self.core.tell(Event::Updated);
     }
 
@@ -149,9 +152,11 @@ impl State {
 
     #[cold]
     fn turn(&self, now: Tick) {
-        let policy = self.policy();
-        if self.recent.turn(now, policy.window, || self.totals()) {
-            self.delay.store(self.decide(policy), Ordering::Relaxed);
+        let window = self.policy().window;
+        if self.recent.turn(now, window, || self.totals()) {
+            // Under the lock: no older policy comes after a newer one.
+            let policy = self.policy.lock();
+            self.decide(*policy);
         }
     }
 
@@ -162,13 +167,15 @@ impl State {
         [good, count(FAILURE) + count(LATE)]
     }
 
-    fn decide(&self, policy: Policy) -> u64 {
+    /// What the policy comes to now. Under its lock.
+    fn decide(&self, policy: Policy) {
         let delay = self.delay_of(policy);
         self.late.store(delay, Ordering::Relaxed);
-        match self.is_failing(policy) {
+        let delay = match self.is_failing(policy) {
             true => NOT,
             false => delay,
-        }
+        };
+        self.delay.store(delay, Ordering::Relaxed);
     }
 
     fn delay_of(&self, policy: Policy) -> u64 {
@@ -337,7 +344,11 @@ impl State {
     /// It need not wait for the turn to see that this is no time for hedges.
     #[cold]
     fn failed(&self) {
-        if self.delay.load(Ordering::Relaxed) != NOT && self.is_failing(self.policy()) {
+        if self.delay.load(Ordering::Relaxed) == NOT {
+            return;
+        }
+        let policy = self.policy.lock();
+        if self.is_failing(*policy) {
             self.delay.store(NOT, Ordering::Relaxed);
         }
     }
