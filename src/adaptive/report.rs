@@ -2,9 +2,7 @@
 
 use super::algorithm::Window;
 use super::handle::{Load, Snapshot};
-use super::state::{
-    BYPASS_ENDED, BYPASSED, CANCELLED, FAILURE, NEUTRAL, REJECTED, SUCCESS, State, WAITED,
-};
+use super::state::{BYPASS_ENDED, BYPASSED, REJECTED, State, WAITED};
 use crate::probe::Status;
 use crate::registry::{Inspect, Report};
 
@@ -18,14 +16,15 @@ impl State {
         };
         // Ended before bypassed: a call that ends in between is not missed.
         let ended = count(BYPASS_ENDED);
+        let ends = self.counters.ends();
         Snapshot {
             algorithm,
             limit: self.limit.limit(),
             in_flight: self.limit.in_flight() + count(BYPASSED).saturating_sub(ended),
-            succeeded: count(SUCCESS),
-            failed: count(FAILURE),
-            neutral: count(NEUTRAL),
-            cancelled: count(CANCELLED),
+            succeeded: ends.succeeded,
+            failed: ends.failed,
+            neutral: ends.neutral,
+            cancelled: ends.cancelled,
             waiting: self.limit.waiting(),
             waited: count(WAITED),
             rejected: count(REJECTED),

@@ -13,6 +13,7 @@ use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
+use crate::kernel::ends::OWN;
 use crate::kernel::guard::Settle;
 use crate::kernel::limit::Limit;
 use crate::kernel::shared::{Shared, pooled};
@@ -22,18 +23,14 @@ use crate::key::KeySpace;
 use crate::policy::Override;
 use crate::registry::Setup;
 
-pub(super) const SUCCESS: usize = 0;
-pub(super) const FAILURE: usize = 1;
-pub(super) const NEUTRAL: usize = 2;
-pub(super) const CANCELLED: usize = 3;
-pub(super) const REJECTED: usize = 4;
-const REACHED: usize = 5;
-const DROPPED: usize = 6;
-pub(super) const BYPASSED: usize = 7;
-pub(super) const BYPASS_ENDED: usize = 8;
-const TIMED: usize = 9;
-pub(super) const WAITED: usize = 10;
-const WAITED_NANOS: usize = 11;
+pub(super) const REJECTED: usize = OWN;
+const REACHED: usize = OWN + 1;
+const DROPPED: usize = OWN + 2;
+pub(super) const BYPASSED: usize = OWN + 3;
+pub(super) const BYPASS_ENDED: usize = OWN + 4;
+const TIMED: usize = OWN + 5;
+pub(super) const WAITED: usize = OWN + 6;
+const WAITED_NANOS: usize = OWN + 7;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -207,7 +204,7 @@ impl State {
         let count = |which| self.counters.sum(which);
         Sums {
             timed: count(TIMED),
-            ended: count(SUCCESS) + count(FAILURE) + count(NEUTRAL) + count(CANCELLED),
+            ended: self.counters.ends().all(),
             dropped: count(DROPPED),
             reached: count(REACHED),
             refused: count(REJECTED),
@@ -311,15 +308,7 @@ impl Settle for State {
 
     #[inline]
     fn settle(&self, token: &Token, outcome: Outcome) {
-        self.counters.add(
-            match outcome {
-                Outcome::Success => SUCCESS,
-                Outcome::Failure(_) => FAILURE,
-                Outcome::Neutral => NEUTRAL,
-                Outcome::Cancelled => CANCELLED,
-            },
-            1,
-        );
+        self.counters.ended(outcome);
         if let Outcome::Failure(Failure::Overload { .. } | Failure::Timeout) = outcome {
             self.counters.add(DROPPED, 1);
         }

@@ -13,6 +13,7 @@ use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
+use crate::kernel::ends::OWN;
 use crate::kernel::guard::Settle;
 use crate::kernel::limit::Limit;
 use crate::kernel::live::Live;
@@ -23,14 +24,10 @@ use crate::policy::Override;
 use crate::probe::Status;
 use crate::registry::{Inspect, Report, Setup};
 
-const SUCCESS: usize = 0;
-const FAILURE: usize = 1;
-const NEUTRAL: usize = 2;
-const CANCELLED: usize = 3;
-const REJECTED: usize = 4;
-const WAITED: usize = 5;
-const BYPASSED: usize = 6;
-const BYPASS_ENDED: usize = 7;
+const REJECTED: usize = OWN;
+const WAITED: usize = OWN + 1;
+const BYPASSED: usize = OWN + 2;
+const BYPASS_ENDED: usize = OWN + 3;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -155,14 +152,15 @@ impl State {
         let count = |which| self.counters.sum(which);
         // Ended before bypassed: a call that ends in between is not missed.
         let ended = count(BYPASS_ENDED);
+        let ends = self.counters.ends();
         super::Snapshot {
             limit: self.limit.limit(),
             in_flight: self.limit.in_flight() + count(BYPASSED).saturating_sub(ended),
             waiting: self.limit.waiting(),
-            succeeded: count(SUCCESS),
-            failed: count(FAILURE),
-            neutral: count(NEUTRAL),
-            cancelled: count(CANCELLED),
+            succeeded: ends.succeeded,
+            failed: ends.failed,
+            neutral: ends.neutral,
+            cancelled: ends.cancelled,
             rejected: count(REJECTED),
             waited: count(WAITED),
             bypassed: count(BYPASSED),
@@ -179,15 +177,7 @@ impl Settle for State {
 
     #[inline]
     fn settle(&self, token: &Token, outcome: Outcome) {
-        self.counters.add(
-            match outcome {
-                Outcome::Success => SUCCESS,
-                Outcome::Failure(_) => FAILURE,
-                Outcome::Neutral => NEUTRAL,
-                Outcome::Cancelled => CANCELLED,
-            },
-            1,
-        );
+        self.counters.ended(outcome);
         if token.permits == 0 {
             self.counters.add(BYPASS_ENDED, 1);
         } else {

@@ -229,3 +229,53 @@ fn loom_window_rotate_vs_record() {
         assert_eq!((counts.calls, counts.failures), (4, 1));
     });
 }
+
+/// Another threshold, while somebody looks for calls that last too long and one of them
+/// ends: each call is one entry, and whoever comes then is looked for by the new one.
+#[test]
+fn loom_breaker_update_vs_sweep() {
+    explore(2, || {
+        let timed = |threshold| {
+            let policy = Policy::builder().time_window(Duration::from_secs(100));
+            let policy = policy.slow_ratio(Ratio::ONE).slow_minimum_calls(100);
+            policy.slow_threshold(Duration::from_secs(threshold))
+        };
+        let bench = Bench::new(timed(16));
+        let pend = |mut token: Token| {
+            bench.circuit.pend(&mut token);
+            token
+        };
+        let old = pend(bench.admit().unwrap());
+        bench.time.advance(Duration::from_secs(30));
+        let others = [
+            {
+                let bench = Arc::clone(&bench);
+                thread::spawn(move || {
+                    let policy = timed(32).jitter(Ratio::ZERO).build().unwrap();
+                    bench.circuit.follow(|| policy);
+                })
+            },
+            {
+                let bench = Arc::clone(&bench);
+                thread::spawn(move || {
+                    let mut young = bench.admit().unwrap();
+                    bench.circuit.pend(&mut young);
+                    bench.finish(young, Outcome::Success);
+                })
+            },
+        ];
+        bench.finish(old, BAD);
+        for other in others {
+            other.join().unwrap();
+        }
+        let counts = bench.circuit.status(bench.time.now()).time.unwrap();
+        assert_eq!((counts.calls, counts.failures), (2, 1));
+        assert!(counts.slow <= 1);
+        let _hangs = pend(bench.admit().unwrap());
+        bench.time.advance(Duration::from_secs(40));
+        let now = bench.admit().unwrap();
+        bench.finish(now, Outcome::Success);
+        let after = bench.circuit.status(bench.time.now()).time.unwrap();
+        assert_eq!((after.calls, after.slow), (4, counts.slow + 1));
+    });
+}

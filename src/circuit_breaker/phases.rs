@@ -3,6 +3,8 @@
 //! of good calls come in, a transition comes out.
 
 mod back;
+#[cfg(all(test, not(keep_loom)))]
+mod wrap;
 
 use std::time::Duration;
 
@@ -340,12 +342,7 @@ impl Phases {
             return;
         }
         let counts = self.probes.counts;
-        let Counts {
-            calls,
-            failures,
-            slow,
-        } = counts;
-        if calls > 0 && failures + slow == 0 {
+        if counts.calls > 0 && counts.failures + counts.slow == 0 {
             self.close(Reason::Operator, now);
         } else {
             self.open(Reason::Operator, counts, now, None);

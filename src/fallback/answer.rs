@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::classify::Cause;
-use crate::clock::Clock;
+use crate::clock::{Clock, Sleep};
 use crate::deadline::Deadline;
 use crate::kernel::oneshot::Oneshot;
 
@@ -238,8 +238,10 @@ pub struct ToService<K, S> {
 /// gets the first failure.
 ///
 /// `service` and what is kept are cloned before every call: this kind has its
-/// price on the way in. It is asked to be ready only once the call has failed,
-/// and not at all past the deadline in force.
+/// price on the way in. It is asked to be ready only once the call has failed, and
+/// neither waited for nor called past the deadline in force. The failed response is
+/// kept until then: a service that waits for what its body holds, such as a place in
+/// the same bulkhead, waits for ever where there is no deadline.
 pub const fn service<Req, T, K, S>(keep: K, service: S) -> ToService<K, S>
 where
     K: Fn(&Req) -> T,
@@ -261,9 +263,13 @@ where
     }
 
     fn answer(&self, kept: T, failed: Failed<'_, Res, Err>) -> Self::Future {
-        let late = Deadline::current().is_some_and(|d| d.has_passed(failed.clock.now()));
+        let until = Deadline::current().map(|deadline| {
+            let now = failed.clock.now();
+            failed.clock.sleep_from(now, deadline.tick())
+        });
         Backup {
-            call: (!late).then(|| Oneshot::new(self.service.clone(), kept)),
+            call: Oneshot::new(self.service.clone(), kept),
+            until,
         }
     }
 }
@@ -289,9 +295,10 @@ pin_project! {
     where
         S: Service<Req>,
     {
-        // None: it is too late to call it.
         #[pin]
-        call: Option<Oneshot<S, Req>>,
+        call: Oneshot<S, Req>,
+        // The deadline in force, as long as it has not been called.
+        until: Option<Sleep>,
     }
 }
 
@@ -299,20 +306,28 @@ impl<S: Service<Req>, Req> Future for Backup<S, Req> {
     type Output = Option<S::Response>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.as_pin_mut() {
-            Some(call) => call.poll(cx).map(Result::ok),
-            None => Poll::Ready(None),
+        let this = self.project();
+        if let Some(until) = this.until {
+            match Pin::new(until).poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(None),
+                // No runtime: there is no end of it.
+                Poll::Ready(Err(_)) => *this.until = None,
+                Poll::Pending => {}
+            }
         }
+        let mut call = this.call;
+        let poll = call.as_mut().poll(cx);
+        if call.is_called() {
+            *this.until = None;
+        }
+        poll.map(Result::ok)
     }
 }
 
 impl<S: Service<Req>, Req> fmt::Debug for Backup<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backup")
-            .field(
-                "called",
-                &self.call.as_ref().is_some_and(Oneshot::is_called),
-            )
+            .field("called", &self.call.is_called())
             .finish_non_exhaustive()
     }
 }

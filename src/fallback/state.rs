@@ -8,21 +8,18 @@ use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
+use crate::kernel::ends::OWN;
 use crate::kernel::guard::Settle;
 use crate::kernel::shared::{Shared, pooled};
 use crate::kernel::sync::{AtomicU32, Ordering};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
-const ADMITTED: usize = 0;
-const SUCCESS: usize = 1;
-const FAILURE: usize = 2;
-const NEUTRAL: usize = 3;
-const CANCELLED: usize = 4;
-const REJECTED: usize = 5;
-const ANSWERED: usize = 6;
-const UNANSWERED: usize = 7;
-const BYPASSED: usize = 8;
+const ADMITTED: usize = OWN;
+const REJECTED: usize = OWN + 1;
+const ANSWERED: usize = OWN + 2;
+const UNANSWERED: usize = OWN + 3;
+const BYPASSED: usize = OWN + 4;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -96,16 +93,13 @@ impl State {
 
     pub(super) fn snapshot(&self) -> super::Snapshot {
         let count = |which| self.counters.sum(which);
-        // Ends before beginnings: what ends in between is not missed.
-        let (succeeded, failed) = (count(SUCCESS), count(FAILURE));
-        let (neutral, cancelled) = (count(NEUTRAL), count(CANCELLED));
-        let ended = succeeded + failed + neutral + cancelled;
+        let ends = self.counters.ends();
         super::Snapshot {
-            in_flight: count(ADMITTED).saturating_sub(ended),
-            succeeded,
-            failed,
-            neutral,
-            cancelled,
+            in_flight: count(ADMITTED).saturating_sub(ends.all()),
+            succeeded: ends.succeeded,
+            failed: ends.failed,
+            neutral: ends.neutral,
+            cancelled: ends.cancelled,
             rejected: count(REJECTED),
             answered: count(ANSWERED),
             unanswered: count(UNANSWERED),
@@ -119,15 +113,7 @@ impl Settle for State {
 
     #[inline]
     fn settle(&self, (): &(), outcome: Outcome) {
-        self.counters.add(
-            match outcome {
-                Outcome::Success => SUCCESS,
-                Outcome::Failure(_) => FAILURE,
-                Outcome::Neutral => NEUTRAL,
-                Outcome::Cancelled => CANCELLED,
-            },
-            1,
-        );
+        self.counters.ended(outcome);
         self.core.tell_finished(outcome);
     }
 }

@@ -81,7 +81,9 @@
 //! deadline and an attempt that was called hangs, an error of the first waits as long
 //! as that: bound the call, or each attempt, by a timeout. A call whose
 //! first attempt fails before there is another is not repeated: that is what
-//! retry is for.
+//! retry is for. (gRPC's hedging sends the next attempt at once then. But there it
+//! takes the place of a retry policy; here it stands beside one, which waits before
+//! it asks a service again that has just failed.)
 //!
 //! # What the percentile is of
 //! Of first attempts alone, each once: those that succeed by what they took, those
@@ -129,6 +131,8 @@ mod call;
 mod future;
 mod handle;
 mod layer;
+#[cfg(all(test, keep_loom))]
+mod loom;
 mod may;
 mod policy;
 mod service;

@@ -11,6 +11,7 @@ use crate::error::{Rejection, RejectionKind};
 use crate::event::{Event, Hedged};
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
+use crate::kernel::ends::OWN;
 use crate::kernel::guard::Settle;
 use crate::kernel::recent::Recent;
 use crate::kernel::shared::{Shared, pooled};
@@ -18,17 +19,13 @@ use crate::kernel::sync::{AtomicU32, AtomicU64, Mutex, Ordering, ids};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
-const ADMITTED: usize = 0;
-const SUCCESS: usize = 1;
-const FAILURE: usize = 2;
-const NEUTRAL: usize = 3;
-const CANCELLED: usize = 4;
-const REJECTED: usize = 5;
-const STARTED: usize = 6;
-const WON: usize = 7;
-const NO_BUDGET: usize = 8;
+const ADMITTED: usize = OWN;
+const REJECTED: usize = OWN + 1;
+const STARTED: usize = OWN + 2;
+const WON: usize = OWN + 3;
+const NO_BUDGET: usize = OWN + 4;
 /// Of the cancelled, those that had been pending for longer than the delay.
-const LATE: usize = 9;
+const LATE: usize = OWN + 5;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -100,9 +97,12 @@ impl State {
     }
 
     pub(super) fn update(&self, policy: Policy) {
-        *self.policy.lock() = policy;
-        self.measures.store(measures(policy), Ordering::Relaxed);
-        self.delay.store(self.decide(policy), Ordering::Relaxed);
+        {
+            let mut current = self.policy.lock();
+            *current = policy;
+            self.measures.store(measures(policy), Ordering::Relaxed);
+            self.decide(policy);
+        }
         self.core.tell(Event::Updated);
     }
 
@@ -149,26 +149,30 @@ impl State {
 
     #[cold]
     fn turn(&self, now: Tick) {
-        let policy = self.policy();
-        if self.recent.turn(now, policy.window, || self.totals()) {
-            self.delay.store(self.decide(policy), Ordering::Relaxed);
+        let window = self.policy().window;
+        if self.recent.turn(now, window, || self.totals()) {
+            // Under the lock: no older policy comes after a newer one.
+            let policy = self.policy.lock();
+            self.decide(*policy);
         }
     }
 
     /// The good and the bad calls so far.
     fn totals(&self) -> [u64; 2] {
-        let count = |which| self.counters.sum(which);
-        let good = count(SUCCESS) + count(NEUTRAL);
-        [good, count(FAILURE) + count(LATE)]
+        let ends = self.counters.ends();
+        let late = self.counters.sum(LATE);
+        [ends.succeeded + ends.neutral, ends.failed + late]
     }
 
-    fn decide(&self, policy: Policy) -> u64 {
+    /// What the policy comes to now. Under its lock.
+    fn decide(&self, policy: Policy) {
         let delay = self.delay_of(policy);
         self.late.store(delay, Ordering::Relaxed);
-        match self.is_failing(policy) {
+        let delay = match self.is_failing(policy) {
             true => NOT,
             false => delay,
-        }
+        };
+        self.delay.store(delay, Ordering::Relaxed);
     }
 
     fn delay_of(&self, policy: Policy) -> u64 {
@@ -256,18 +260,15 @@ impl State {
 
     pub(super) fn snapshot(&self) -> super::Snapshot {
         let count = |which| self.counters.sum(which);
-        // Ends before beginnings: what ends in between is not missed.
-        let (succeeded, failed) = (count(SUCCESS), count(FAILURE));
-        let (neutral, cancelled) = (count(NEUTRAL), count(CANCELLED));
-        let ended = succeeded + failed + neutral + cancelled;
+        let ends = self.counters.ends();
         let delay = self.delay.load(Ordering::Relaxed);
         let won = count(WON);
         super::Snapshot {
-            in_flight: count(ADMITTED).saturating_sub(ended),
-            succeeded,
-            failed,
-            neutral,
-            cancelled,
+            in_flight: count(ADMITTED).saturating_sub(ends.all()),
+            succeeded: ends.succeeded,
+            failed: ends.failed,
+            neutral: ends.neutral,
+            cancelled: ends.cancelled,
             rejected: count(REJECTED),
             hedges: count(STARTED),
             won,
@@ -299,15 +300,7 @@ impl Settle for State {
             self.took(begun.since, begun.delay, false);
         }
         self.budget.end(begun.paid);
-        self.counters.add(
-            match outcome {
-                Outcome::Success => SUCCESS,
-                Outcome::Failure(_) => FAILURE,
-                Outcome::Neutral => NEUTRAL,
-                Outcome::Cancelled => CANCELLED,
-            },
-            1,
-        );
+        self.counters.ended(outcome);
         match outcome {
             Outcome::Failure(_) => self.failed(),
             Outcome::Cancelled => self.cancelled(begun),
@@ -337,7 +330,11 @@ impl State {
     /// It need not wait for the turn to see that this is no time for hedges.
     #[cold]
     fn failed(&self) {
-        if self.delay.load(Ordering::Relaxed) != NOT && self.is_failing(self.policy()) {
+        if self.delay.load(Ordering::Relaxed) == NOT {
+            return;
+        }
+        let policy = self.policy.lock();
+        if self.is_failing(*policy) {
             self.delay.store(NOT, Ordering::Relaxed);
         }
     }

@@ -7,6 +7,14 @@ pub mod budget;
 pub mod call;
 pub mod core;
 pub mod counter;
+#[cfg(any(
+    feature = "bulkhead",
+    feature = "adaptive",
+    feature = "retry",
+    feature = "fallback",
+    feature = "hedge"
+))]
+pub mod ends;
 pub mod gate;
 pub mod gcra;
 pub mod guard;

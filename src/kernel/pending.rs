@@ -12,9 +12,11 @@ use std::num::NonZeroU16;
 use super::sync::{AtomicU64, Ordering, Padded, ids};
 use crate::clock::Tick;
 
-/// Slices per limit, and places for them: those of two limits.
-const PER_LIMIT: u64 = 16;
-const PLACES: usize = 32;
+/// Slices per limit, and places for them: those of two limits. A model is to see
+/// every place in every order.
+const PER_LIMIT: u64 = if cfg!(keep_loom) { 2 } else { 16 };
+#[allow(clippy::cast_possible_truncation)] // a handful
+const PLACES: usize = 2 * PER_LIMIT as usize;
 /// A word: how many calls; the tag of their slice; whether it was swept, after
 /// which nobody can join it.
 const COUNT_BITS: u32 = 20;

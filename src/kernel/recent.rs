@@ -23,6 +23,9 @@ pub struct Recent {
     turns: AtomicU64,
     /// When it is to be turned.
     due: AtomicU64,
+    /// The furthest ahead that this can be, unless the clock has gone back: two
+    /// slices.
+    reach: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +56,11 @@ impl Recent {
     /// Whether it is time to [`turn`](Self::turn).
     #[inline]
     pub fn is_due(&self, now: Tick) -> bool {
-        now.as_nanos() >= self.due.load(Ordering::Relaxed)
+        let left = self
+            .due
+            .load(Ordering::Relaxed)
+            .wrapping_sub(now.as_nanos());
+        left.wrapping_sub(1) >= self.reach.load(Ordering::Relaxed)
     }
 
     /// Forgets what is older than `window`, if it is time: `true` for the one who
@@ -61,8 +68,9 @@ impl Recent {
     pub fn turn(&self, now: Tick, window: Duration, totals: impl FnOnce() -> [u64; 2]) -> bool {
         let (now, width) = (now.as_nanos(), (nanos(window) / SLICES as u64).max(1));
         let due = self.due.load(Ordering::Acquire);
+        let reach = width.saturating_mul(2);
         // A clock that has gone back must not stop the ring.
-        let jumped = due > now.saturating_add(width.saturating_mul(2));
+        let jumped = due > now.saturating_add(reach);
         if now < due && !jumped {
             return false;
         }
@@ -73,6 +81,7 @@ impl Recent {
         if won.is_err() {
             return false;
         }
+        self.reach.store(reach, Ordering::Relaxed);
         let totals = totals();
         // After a pause longer than the window, nothing is left of it.
         let slept = (now.saturating_sub(due) / width).min(SLICES as u64);

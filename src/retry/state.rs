@@ -9,21 +9,18 @@ use crate::error::{Rejection, RejectionKind};
 use crate::event::{Concluded, Conclusion, Event, Retrying};
 use crate::kernel::core::{Core, enter};
 use crate::kernel::counter::Counters;
+use crate::kernel::ends::OWN;
 use crate::kernel::guard::Settle;
 use crate::kernel::shared::{Shared, pooled};
 use crate::kernel::sync::{AtomicU32, Mutex, Ordering, ids};
 use crate::policy::Override;
 use crate::registry::{Inspect, Report, Setup};
 
-const ADMITTED: usize = 0;
-const SUCCESS: usize = 1;
-const FAILURE: usize = 2;
-const NEUTRAL: usize = 3;
-const CANCELLED: usize = 4;
-const REJECTED: usize = 5;
-const RETRIED: usize = 6;
+const ADMITTED: usize = OWN;
+const REJECTED: usize = OWN + 1;
+const RETRIED: usize = OWN + 2;
 /// One for each conclusion.
-const CONCLUDED: usize = 7;
+const CONCLUDED: usize = OWN + 3;
 
 /// What a request needs to know at its end.
 #[derive(Debug, Clone, Copy)]
@@ -143,16 +140,13 @@ impl State {
     pub(super) fn snapshot(&self) -> super::Snapshot {
         let count = |which| self.counters.sum(which);
         let concluded = |conclusion| count(place(conclusion));
-        // Ends before beginnings: what ends in between is not missed.
-        let (succeeded, failed) = (count(SUCCESS), count(FAILURE));
-        let (neutral, cancelled) = (count(NEUTRAL), count(CANCELLED));
-        let ended = succeeded + failed + neutral + cancelled;
+        let ends = self.counters.ends();
         super::Snapshot {
-            in_flight: count(ADMITTED).saturating_sub(ended),
-            succeeded,
-            failed,
-            neutral,
-            cancelled,
+            in_flight: count(ADMITTED).saturating_sub(ends.all()),
+            succeeded: ends.succeeded,
+            failed: ends.failed,
+            neutral: ends.neutral,
+            cancelled: ends.cancelled,
             rejected: count(REJECTED),
             retried: count(RETRIED),
             recovered: concluded(Conclusion::Succeeded),
@@ -175,15 +169,7 @@ impl Settle for State {
     #[inline]
     fn settle(&self, begun: &Begun, outcome: Outcome) {
         self.budget.end(begun.paid);
-        self.counters.add(
-            match outcome {
-                Outcome::Success => SUCCESS,
-                Outcome::Failure(_) => FAILURE,
-                Outcome::Neutral => NEUTRAL,
-                Outcome::Cancelled => CANCELLED,
-            },
-            1,
-        );
+        self.counters.ended(outcome);
         self.core.tell_finished(outcome);
     }
 }

@@ -15,6 +15,7 @@ mod figures;
 mod files;
 mod keys;
 mod model;
+mod panics;
 mod places;
 mod policies;
 mod probes;

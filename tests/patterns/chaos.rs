@@ -229,6 +229,24 @@ fn fault_011_targets_that_panic_spare_the_request() {
     assert_eq!(panics, Some(1_u64.into()));
 }
 
+/// Nor does it get a fault that its authoriser could not decide about.
+#[test]
+fn fault_011_an_authoriser_that_panics_grants_nothing() {
+    let time = ManualClock::new();
+    let header = HeaderName::from_static("x-fault");
+    let hostile = |_: &Request<()>| panic!("scripted panic in an authoriser");
+    let layer = started(&time, all(Fault::Error)).target(chaos::asked(header.clone(), hostile));
+    let mut service = layer.layer(inner(&time).0);
+    let mut asks = request("a");
+    asks.headers_mut()
+        .insert(header, HeaderValue::from_static("hang"));
+    assert_eq!(word(&time, &mut service, asks), "200");
+    // Who asks for nothing is not asked about.
+    assert_eq!(plain(&time, &mut service), "injected");
+    let snapshot = layer.handle().snapshot();
+    assert_eq!((snapshot.spared, snapshot.hung, snapshot.errors), (1, 0, 1));
+}
+
 #[test]
 fn a_late_response_is_held_back() {
     let time = ManualClock::new();

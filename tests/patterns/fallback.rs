@@ -276,6 +276,31 @@ fn fault_011_functions_that_panic_leave_the_failure() {
     assert_eq!(panics, [Some(6_u64.into()), Some(3_u64.into())]);
 }
 
+/// What nobody could judge is no failure, and passes as it is.
+#[test]
+fn fault_011_a_classifier_that_panics_leaves_the_end_as_it_is() {
+    #[derive(Clone)]
+    struct Hostile;
+    impl<Res, Err> tower_keep::classify::Classify<Res, Err> for Hostile {
+        fn classify(&self, _: Result<&Res, &Err>) -> tower_keep::classify::Verdict {
+            panic!("scripted panic in a classifier")
+        }
+    }
+    let time = ManualClock::new();
+    let (probe, script, watch) = inner(&time);
+    let layer = FallbackLayer::with(Policy::default(), fallback::by(told), setup(&time));
+    let layer = layer.classify(Hostile);
+    let mut service = layer.layer(probe);
+    for line in [Call::error(BROKEN), Call::respond(response(&time, 500, []))] {
+        script.then_call(line);
+        assert_ne!(status(&time, &mut service), Some(203));
+    }
+    let snapshot = layer.handle().snapshot();
+    assert_eq!((snapshot.neutral, snapshot.in_flight), (2, 0));
+    assert_eq!(answers(&snapshot), (0, 0, 0));
+    watch.assert_quiet();
+}
+
 /// Bodies of axum cannot be cloned; a response of text can, and becomes one.
 #[tokio::test]
 async fn the_same_answer_for_responses_that_cannot_be_cloned() {

@@ -142,10 +142,8 @@ fn a_table_finds_what_is_there_and_nothing_else() {
         let key = keys[usize::try_from(draw(keys.len() as u64)).unwrap()];
         let place = Place { shard: 0, key };
         assert_eq!(table.get(place), there.get(&key).copied());
-        #[allow(clippy::redundant_closure_for_method_calls)] // is not general enough
-        let found = table.peek(place, |held| held.is_current());
-        if let Some(is_current) = found {
-            assert!(is_current && there.contains_key(&key));
+        if let Some(slot) = table.peek(place, |held| Look::is_current(&held)) {
+            assert!(slot && there.contains_key(&key));
         }
         match there.get(&key) {
             None if grows => {

@@ -47,7 +47,12 @@ proptest! {
 #[test]
 fn a_clock_that_goes_back_does_not_stop_it() {
     let recent = Recent::default();
-    let turn = |now| recent.turn(Tick::from_nanos(now), WINDOW, || [0, 0]);
+    let turn = |now| {
+        let now = Tick::from_nanos(now);
+        let due = recent.is_due(now);
+        assert_eq!(recent.turn(now, WINDOW, || [0, 0]), due, "at {now:?}");
+        due
+    };
     assert!(turn(1_000 * SLICE));
     recent.record(Duration::from_secs(1));
     // By less than two slices, it waits.

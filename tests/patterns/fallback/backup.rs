@@ -161,3 +161,63 @@ fn fault_009_polled_after_an_answer() {
     drop(hand);
     assert_eq!(layer.handle().snapshot(), before);
 }
+
+/// A backup that gets ready too late is not called, and one that never does is not
+/// waited for.
+#[test]
+fn fault_067_no_backup_is_waited_for_past_the_deadline() {
+    for (readiness, late) in [
+        (Ready::Pend(1), 0),
+        (Ready::Pend(1), 5_000),
+        (Ready::Never, 0),
+    ] {
+        let time = ManualClock::new();
+        let Backed {
+            layer,
+            backup,
+            watch,
+            script,
+            inner,
+        } = backed(&time);
+        script.then_call(Call::error(BROKEN).after(ms(500)));
+        backup.then_ready(readiness);
+        let deadline = Deadline::after(&time.clock(), secs(2));
+        let mut service = layer.layer(inner);
+        let future = deadline.scope(|| service.call(request("a")));
+        let mut hand = Hand::new(Box::pin(deadline.wrap(future)));
+        assert!(hand.poll().is_pending());
+        time.advance(ms(500));
+        assert!(hand.poll().is_pending());
+        let before = hand.wakes();
+        time.advance(ms(1_500 + late));
+        assert!(hand.wakes() > before, "nobody tells it");
+        assert!(matches!(hand.poll(), std::task::Poll::Ready(Err(BROKEN))));
+        assert_eq!((watch.counts().calls, time.armed()), (0, 0));
+        assert_eq!(answers(&layer.handle().snapshot()), (0, 1, 0));
+    }
+}
+
+/// Once it has been called, the deadline is its own affair.
+#[test]
+fn a_backup_that_answers_in_time_holds_no_timer() {
+    let time = ManualClock::new();
+    let Backed {
+        layer,
+        backup,
+        script,
+        inner,
+        ..
+    } = backed(&time);
+    script.then_call(Call::error(BROKEN));
+    backup.then_ready(Ready::Pend(1));
+    backup.then_call(Call::respond(spare(206)).pending(1));
+    let deadline = Deadline::after(&time.clock(), secs(2));
+    let mut service = layer.layer(inner);
+    let future = deadline.scope(|| service.call(request("a")));
+    let mut hand = Hand::new(Box::pin(deadline.wrap(future)));
+    for armed in [1, 0] {
+        assert!(hand.poll().is_pending());
+        assert_eq!(time.armed(), armed);
+    }
+    assert!(matches!(hand.poll(), std::task::Poll::Ready(Ok(_))));
+}

@@ -6,7 +6,7 @@ use tower_keep::test_util::{Call, Hand, ManualClock};
 use tower_keep::{PolicyError, Ratio};
 
 use super::{answer, hedges, outcome, setup};
-use crate::support::{inner, ms, request};
+use crate::support::{BROKEN, inner, ms, request};
 
 fn percentile(hundredths: u32) -> PolicyBuilder {
     let delay = Delay::Percentile(Ratio::percent(hundredths));
@@ -112,7 +112,7 @@ fn what_ends_early_says_nothing() {
         script.then_call(answer(&time, 200, 80));
         outcome(&time, &mut service);
         // Refused quickly, or dropped by who does not wait.
-        script.then_call(Call::error(crate::support::BROKEN).after(ms(1)));
+        script.then_call(Call::error(BROKEN).after(ms(1)));
         outcome(&time, &mut service);
         script.then_call(Call::never());
         let mut hand = Hand::new(tower::Service::call(&mut service, request("a")));
@@ -169,4 +169,30 @@ fn a_policy_is_refused_by_the_name_of_its_field() -> Result<(), PolicyError> {
         Some("failure_ratio")
     );
     Ok(())
+}
+
+/// It is no longer asked when the window would have ended by the clock as it was.
+#[test]
+fn a_clock_that_goes_back_stops_nothing() {
+    let time = ManualClock::new();
+    time.advance(ms(86_400_000));
+    let (probe, script, _) = inner(&time);
+    let layer = layer(&time, percentile(90));
+    let mut service = layer.layer(probe);
+    let mut calls = |good: bool| {
+        for _ in 0..40 {
+            script.then_call(match good {
+                true => answer(&time, 200, 100),
+                false => Call::error(BROKEN).after(ms(100)),
+            });
+            outcome(&time, &mut service);
+            time.advance(ms(100));
+        }
+        layer.handle().snapshot().delay
+    };
+    assert!(calls(true).is_some());
+    assert_eq!(calls(false), None, "what fails is not hedged");
+    time.rewind(ms(80_000_000));
+    let _ = calls(true);
+    assert!(calls(true).is_some(), "nor is anything ever again");
 }
