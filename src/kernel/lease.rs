@@ -79,12 +79,6 @@ impl Leases {
             .fetch_update(Ordering::Release, Ordering::Relaxed, next);
     }
 
-    /// Whether anybody may hold anything.
-    #[inline]
-    pub fn is_on(&self) -> bool {
-        self.terms.load(Ordering::Relaxed) & REQUESTS != 0
-    }
-
     /// Spends `cost` of what this thread holds, if it holds that much.
     #[inline]
     pub fn spend(&self, thread: usize, cost: u32) -> bool {

@@ -13,6 +13,19 @@ pub struct Live<const N: usize> {
     writers: Mutex<()>,
 }
 
+/// The words as they are seen by [`Live::load_with`].
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a, const N: usize>(&'a [AtomicU64; N]);
+
+impl<const N: usize> Seen<'_, N> {
+    /// The word at this place.
+    #[inline]
+    #[must_use]
+    pub fn get(self, at: usize) -> u64 {
+        self.0[at].load(Ordering::Relaxed)
+    }
+}
+
 impl<const N: usize> Live<N> {
     /// The first version.
     #[must_use]
@@ -34,12 +47,19 @@ impl<const N: usize> Live<N> {
     #[inline]
     pub fn load_first<const K: usize>(&self) -> [u64; K] {
         const { assert!(K <= N) };
+        self.load_with(|words| std::array::from_fn(|i| words.get(i)))
+    }
+
+    /// What `read` makes of the words of one version. It may be shown a mix of versions
+    /// before, for nothing.
+    #[inline]
+    pub fn load_with<R>(&self, read: impl Fn(Seen<'_, N>) -> R) -> R {
         loop {
             let before = self.sequence.load(Ordering::Acquire);
-            let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
+            let seen = read(Seen(&self.words));
             fence(Ordering::Acquire);
             if before & 1 == 0 && self.sequence.load(Ordering::Relaxed) == before {
-                return words;
+                return seen;
             }
             self.wait_for_writer();
         }

@@ -233,18 +233,21 @@ impl Bucket {
         Arc::clone(own)
     }
 
-    /// The limits of this key, and the one of all keys.
-    pub(super) fn group<'a>(&'a self, all: &Plan, total: &'a More) -> Group<'a> {
+    /// Runs `f` on the limits of this key, and the one of all keys.
+    pub(super) fn with_group<R>(
+        &self,
+        all: &Plan,
+        total: &More,
+        f: impl FnOnce(&Group<'_>) -> R,
+    ) -> R {
         let extra = self.extra();
-        let own = extra.own.get().map(|words| Plan::of(words));
-        Group {
+        let own = extra.own.get().and_then(|words| Plan::own(words, all));
+        f(&Group {
             gcra: &self.gcra,
             more: &extra.more,
             total,
-            plan: own
-                .filter(|own| own.measure(0).is_some())
-                .map_or(*all, |own| own.within(all)),
-        }
+            plan: own.as_ref().unwrap_or(all),
+        })
     }
 }
 

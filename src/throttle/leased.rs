@@ -2,6 +2,9 @@
 
 use super::policy::{Headers, Mode, Policy};
 use super::state::{ADMITTED, Draw, State};
+use super::words::{Rules, Way, in_force};
+use crate::clock::Tick;
+use crate::kernel::gcra::Answer;
 use crate::kernel::lease::Leases;
 use crate::kernel::sync::ids;
 
@@ -15,14 +18,28 @@ impl Policy {
             (Mode::Leased, _) => leases.size_for(self.burst),
         }
     }
+
+    pub(super) fn way(&self, leases: &Leases) -> Way {
+        match self.slice(leases) {
+            _ if self.is_several() => Way::Several,
+            0 => Way::Plain,
+            _ => Way::Leased,
+        }
+    }
 }
 
 impl State {
     /// Whether this thread holds a slice that pays for a request. No clock is read.
     #[inline(always)]
     pub(super) fn spends(&self, draw: Draw, cost: u32) -> bool {
-        let may = self.leases.is_on() && matches!(draw, Draw::Common);
-        if !may || self.core.is_overruled() {
+        // This word alone, and only to save time: the leases know what is theirs.
+        Rules::of(&self.live).is_leased() && matches!(draw, Draw::Common) && self.spend(cost)
+    }
+
+    /// Apart, so that those who lease nothing need no registers for it.
+    #[inline(never)]
+    fn spend(&self, cost: u32) -> bool {
+        if self.core.is_overruled() {
             return false;
         }
         let thread = ids::thread_index() as usize;
@@ -31,6 +48,13 @@ impl State {
             self.counters.add_from(thread, ADMITTED, 1);
         }
         spent
+    }
+
+    /// Asks for a request, and with it for a slice.
+    #[inline(never)]
+    pub(super) fn ask_leased(&self, cost: u32, now: Tick) -> Answer {
+        let (quota, _) = in_force(&self.live);
+        self.leases.ask(&self.common, &quota, now, cost)
     }
 
     /// After the bucket has its new quota. What threads hold was drawn under the old

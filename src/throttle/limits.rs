@@ -9,7 +9,7 @@ use super::pass::{Pass, Reserved};
 use super::policy::{Headers, Policy, WhenFull};
 use super::several::{Group, Late, No, Tickets};
 use super::state::{ADMITTED, BYPASSED, Draw, State};
-use super::words::{LENGTH, Plan, Rules, pack};
+use super::words::{LENGTH, Plan, Rules, Way, pack};
 use crate::clock::Tick;
 use crate::error::{Rejection, RejectionKind};
 use crate::event::Event;
@@ -31,7 +31,7 @@ impl State {
         if let (Draw::Key(key), Some(buckets)) = (draw, &self.keyed) {
             buckets.go_over();
             let fresh = || buckets.fresh(key, &self.live);
-            let group = |bucket: &Bucket| f(&bucket.group(&all, &self.total));
+            let group = |bucket: &Bucket| bucket.with_group(&all, &self.total, &mut f);
             return buckets.map.with(key, now, fresh, group);
         }
         // It never dies.
@@ -39,7 +39,7 @@ impl State {
             gcra: &self.common,
             more: &self.common_more,
             total: &self.total,
-            plan: all,
+            plan: &all,
         })
         .ok_or(Overflow)
     }
@@ -61,7 +61,7 @@ impl State {
                     gcra: &buckets.overflow,
                     more: &buckets.overflow_more,
                     total: &self.total,
-                    plan: Plan::of(&self.live),
+                    plan: &Plan::of(&self.live),
                 })
                 .ok_or(Overflow)
             }
@@ -93,9 +93,13 @@ impl State {
             return self.with_group(draw, Tick::from_nanos(0), f).ok();
         };
         let all = Plan::of(&self.live);
-        let group = |bucket: &Bucket| f(&bucket.group(&all, &self.total));
-        let found = buckets.map.get(key, group).flatten();
-        found.or_else(|| group(&buckets.likeness(key, &self.live)))
+        let group = |bucket: &Bucket| bucket.with_group(&all, &self.total, &f);
+        let look = || buckets.map.get(key, group).flatten();
+        look().or_else(|| {
+            let alike = buckets.likeness(key, &self.live);
+            // It may have taken over from the plain one before that was looked at.
+            look().or_else(|| group(&alike))
+        })
     }
 
     pub(super) fn refuse_all(&self, no: No) -> Rejection {
@@ -158,7 +162,7 @@ impl State {
                 // One that is gone was full. What came from those that all share, who
                 // find no place, stays taken.
                 buckets.map.get(key, |bucket| {
-                    bucket.group(&all, &self.total).refund(tickets, clock);
+                    bucket.with_group(&all, &self.total, |group| group.refund(tickets, clock));
                 });
             }
             _ => {
@@ -213,11 +217,16 @@ impl State {
             };
             drop(own);
             if let Some(words) = words {
-                // A bucket in use may have had one before.
-                let used = buckets.map.get(key, |bucket| bucket.own(&words));
+                // A bucket in use may have had one before. One that is being made may not
+                // have seen this one, so it is waited for.
+                let mut used = None;
+                let own = |bucket: &Bucket| used = Some(bucket.own(&words));
+                buckets.map.visit(key, own);
                 let quota = policy.and_then(|policy| policy.quota(patience, &self.leases).ok());
                 let numbers = match (policy, quota) {
-                    (Some(policy), Some(quota)) => pack(quota.since(now), policy, patience, true),
+                    (Some(policy), Some(quota)) => {
+                        pack(quota.since(now), policy, patience, Way::Several)
+                    }
                     _ => [0; LENGTH],
                 };
                 for words in [Some(words), used].into_iter().flatten() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::buckets::Buckets;
 use super::policy::Policy;
 use super::state::State;
-use super::words::{in_force, pack};
+use super::words::{Way, in_force, pack};
 
 impl State {
     /// The policy, as there are keys with a quota of their own now, or none any more.
@@ -18,11 +18,14 @@ impl State {
         // The policy was built, so its quota exists.
         if let Ok(quota) = policy.quota(*patience, &self.leases) {
             let keyed = self.keyed.as_deref();
-            let several = policy.is_several() || keyed.is_some_and(Buckets::has_own);
+            let way = match keyed.is_some_and(Buckets::has_own) {
+                true => Way::Several,
+                false => policy.way(&self.leases),
+            };
             let (old, _) = in_force(&self.live);
             let now = self.core.clock().now();
             let quota = quota.since(now);
-            let publish = || self.live.store(pack(quota, policy, *patience, several));
+            let publish = || self.live.store(pack(quota, policy, *patience, way));
             self.common.change(&old, &quota, now, publish);
             self.renew_leases(before, policy);
         }

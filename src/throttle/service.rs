@@ -73,12 +73,6 @@ impl<S, K, M, C> Throttle<S, K, M, C> {
         };
         Ok((draw, cost))
     }
-
-    /// Whether this thread has drawn what pays for it before.
-    #[inline(always)]
-    fn spends(&self, drawn: &Result<(Draw, u32), Rejection>) -> bool {
-        matches!(*drawn, Ok((draw, cost)) if self.state.spends(draw, cost))
-    }
 }
 
 impl<S: Clone, K: Clone, M, C: Clone> Clone for Throttle<S, K, M, C> {
@@ -117,14 +111,15 @@ where
         if let Err(error) = self.inner.check(not_ready) {
             return ThrottleFuture::new(Gate::refused(error));
         }
-        let drawn = self.draw(&request);
-        if self.spends(&drawn) {
+        let (draw, cost) = match self.draw(&request) {
+            Ok(drawn) => drawn,
+            Err(rejection) => return ThrottleFuture::new(Gate::refused(rejection.into())),
+        };
+        if self.state.spends(draw, cost) {
             return ThrottleFuture::new(Gate::open(self.inner.call(request)));
         }
         let stamp = self.state.core.clock().stamp();
-        let passed =
-            drawn.and_then(|(draw, cost)| State::admit(&self.state, draw, cost, stamp.now()));
-        ThrottleFuture::new(match passed {
+        ThrottleFuture::new(match State::admit(&self.state, draw, cost, stamp.now()) {
             Ok(()) => Gate::open(self.inner.call(request)),
             Err(rejection) => Gate::refused(rejection.into()),
         })
@@ -185,8 +180,11 @@ where
         if let Err(error) = self.inner.check(not_ready) {
             return WaitFuture::decided(Gate::refused(error));
         }
-        let drawn = self.draw(&request);
-        if self.spends(&drawn) {
+        let (draw, cost) = match self.draw(&request) {
+            Ok(drawn) => drawn,
+            Err(rejection) => return WaitFuture::decided(Gate::refused(rejection.into())),
+        };
+        if self.state.spends(draw, cost) {
             return WaitFuture::decided(Gate::open(self.inner.call(request)));
         }
         let stamp = self.state.core.clock().stamp();
@@ -195,9 +193,7 @@ where
             let most = self.state.max_wait();
             Deadline::current().map_or(most, |deadline| most.min(deadline.remaining(now)))
         };
-        let passed = drawn
-            .and_then(|(draw, cost)| State::admit_in_time(&self.state, draw, cost, now, patience));
-        match passed {
+        match State::admit_in_time(&self.state, draw, cost, now, patience) {
             Ok(Pass::Now) => WaitFuture::decided(Gate::open(self.inner.call(request))),
             Ok(Pass::Later(reserved)) => WaitFuture::waiting(reserved, self.inner.take(), request),
             Err(rejection) => WaitFuture::decided(Gate::refused(rejection.into())),

@@ -123,7 +123,7 @@ pub(super) struct Group<'a> {
     pub(super) gcra: &'a Gcra,
     pub(super) more: &'a More,
     pub(super) total: &'a More,
-    pub(super) plan: Plan,
+    pub(super) plan: &'a Plan,
 }
 
 impl Group<'_> {

@@ -76,8 +76,8 @@ impl State {
         leases.set(policy.slice(&leases));
         // The policy was built, so its quota exists.
         if let Ok(quota) = policy.quota(policy.max_wait, &leases) {
-            let several = policy.is_several();
-            live.store(pack(quota, &policy, policy.max_wait, several));
+            let way = policy.way(&leases);
+            live.store(pack(quota, &policy, policy.max_wait, way));
         }
         // Two of them without a name are two quotas to a client.
         let name = name.unwrap_or_else(|| format!("throttle-{}", core.id().0).into());
@@ -203,28 +203,28 @@ impl State {
     fn ask(&self, draw: Draw, cost: u32, now: Tick) -> Answer {
         match (draw, &self.keyed) {
             (Draw::Key(key), Some(buckets)) => self.ask_key(buckets, key, cost, now),
-            _ => self.ask_of(cost, |quota| {
-                self.leases.ask(&self.common, quota, now, cost)
-            }),
+            _ => self.ask_of(cost, now, |quota| self.common.ask(quota, now, cost)),
         }
     }
 
     #[inline(never)]
     fn ask_key(&self, buckets: &Buckets, key: KeyId, cost: u32, now: Tick) -> Answer {
-        self.ask_of(cost, |quota| buckets.ask(key, quota, now, cost))
+        self.ask_of(cost, now, |quota| buckets.ask(key, quota, now, cost))
     }
 
     /// The usual way in a few steps; whatever is out of the ordinary is `Unsure`.
     #[inline(always)]
-    fn ask_of(&self, cost: u32, ask: impl FnOnce(&Quota) -> Answer) -> Answer {
+    fn ask_of(&self, cost: u32, now: Tick, ask: impl FnOnce(&Quota) -> Answer) -> Answer {
         if cost == 0 || self.core.is_overruled() {
             return Answer::Unsure;
         }
         let (quota, rules) = in_force(&self.live);
-        if !rules.is_plain() {
-            return Answer::Unsure;
-        }
-        let answer = ask(&quota);
+        let answer = match rules.is_plain() {
+            true => ask(&quota),
+            // A keyed one has none.
+            false if rules.is_leased() => self.ask_leased(cost, now),
+            false => return Answer::Unsure,
+        };
         if answer == Answer::Admit {
             self.counters.add(ADMITTED, 1);
         }

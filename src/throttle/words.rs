@@ -14,7 +14,9 @@ use crate::kernel::meter::Measure;
 /// and the permits; the longest wait and the period in nanoseconds; and the
 /// [`Plan`].
 pub(super) type Words = Live<LENGTH>;
-pub(super) const LENGTH: usize = 8 + PLAN;
+pub(super) const LENGTH: usize = HEAD + PLAN;
+/// Words before the plan.
+const HEAD: usize = 8;
 /// Words of a limit: what it measures (with the permits in the upper half of the
 /// first), and its period.
 const LIMIT: usize = 7;
@@ -25,9 +27,28 @@ const RULES: usize = 5;
 pub(super) const MAX_WAIT: usize = 6;
 pub(super) const PERIOD: usize = 7;
 
+/// Bits of the rules.
+const SEVERAL: u64 = 1 << 2;
+const LEASED: u64 = 1 << 3;
+/// From this bit on, one for each limit that exists.
+const LIMITS: usize = 9;
+/// If none of these is set, the plain bucket decides, and nobody is told.
+const ODD: u64 = 2 | SEVERAL | LEASED;
+
 /// What the policy says beside the quota, as `pack` wrote it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules(u64);
+
+/// What asks the plain bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Requests, and nothing else does.
+    Plain,
+    /// Threads, for slices.
+    Leased,
+    /// Whoever asks all limits: it alone does not do.
+    Several,
+}
 
 /// What the limits measure, as `pack` wrote it.
 #[derive(Debug, Clone, Copy)]
@@ -38,18 +59,26 @@ pub(super) const TOTAL: usize = PLACES - 1;
 
 impl Plan {
     pub(super) fn of(words: &Words) -> Self {
-        Self::read(&words.load())
+        words.load_with(|words| {
+            let there = words.get(RULES) >> LIMITS;
+            let mut limits = [[0; LIMIT]; PLACES];
+            for (at, limit) in limits.iter_mut().enumerate() {
+                if there >> at & 1 != 0 {
+                    let first = HEAD + at * LIMIT;
+                    *limit = std::array::from_fn(|word| words.get(first + word));
+                }
+            }
+            Self(limits)
+        })
     }
 
-    fn read(words: &[u64; LENGTH]) -> Self {
-        let (limits, _) = words[8..].as_chunks();
-        Self(std::array::from_fn(|at| limits[at]))
-    }
-
-    /// This one for a key, with the total limit of the other.
-    pub(super) fn within(mut self, all: &Self) -> Self {
-        self.0[TOTAL] = all.0[TOTAL];
-        self
+    /// That of a key which has its own, with the total limit of the other; `None` if it
+    /// has none any more.
+    pub(super) fn own(words: &Words, all: &Self) -> Option<Self> {
+        let mut own = Self::of(words);
+        own.measure(0)?;
+        own.0[TOTAL] = all.0[TOTAL];
+        Some(own)
     }
 
     pub(super) fn measure(&self, at: usize) -> Option<Measure> {
@@ -69,13 +98,7 @@ impl Plan {
     }
 }
 
-/// `several`: whether the plain bucket does not do.
-pub(super) fn pack(
-    quota: Quota,
-    policy: &Policy,
-    patience: Duration,
-    several: bool,
-) -> [u64; LENGTH] {
+pub(super) fn pack(quota: Quota, policy: &Policy, patience: Duration, way: Way) -> [u64; LENGTH] {
     let [a, b, c, d, e] = quota.to_words();
     let headers = match policy.headers {
         Headers::Never => 0,
@@ -85,15 +108,20 @@ pub(super) fn pack(
     let missing = u64::from(policy.missing_key == MissingKey::Refuse);
     let full = u64::from(policy.when_full == WhenFull::Refuse);
     let shared = u64::from(policy.over_total == OverTotal::Quota);
-    let several = u64::from(several) << 2;
-    let rules = headers | several | missing << 8 | full << 16 | shared << 24;
+    let way = match way {
+        Way::Plain => 0,
+        Way::Leased => LEASED,
+        Way::Several => SEVERAL,
+    };
+    let rules = headers | way | missing << 8 | full << 16 | shared << 24;
     let rules = rules | u64::from(policy.permits) << 32;
     let (wait, per) = (nanos(policy.max_wait), nanos(policy.per));
     let mut words = [0; LENGTH];
-    words[..8].copy_from_slice(&[a, b, c, d, e, rules, wait, per]);
+    words[..HEAD].copy_from_slice(&[a, b, c, d, e, rules, wait, per]);
     // The policy was built, so they can be.
     let measures = policy.measures(patience).unwrap_or_default();
-    for (at, (place, limit)) in words[8..].chunks_mut(LIMIT).zip(measures).enumerate() {
+    let (head, plan) = words.split_at_mut(HEAD);
+    for (at, (place, limit)) in plan.chunks_mut(LIMIT).zip(measures).enumerate() {
         if let Some((limit, measure)) = limit {
             // One bucket, however it is asked.
             let measure = match (at, measure) {
@@ -103,6 +131,7 @@ pub(super) fn pack(
             place[..6].copy_from_slice(&measure.to_words());
             place[0] |= u64::from(limit.permits) << 32;
             place[6] = nanos(limit.per);
+            head[RULES] |= 1 << (LIMITS + at);
         }
     }
     words
@@ -139,12 +168,18 @@ impl Rules {
     /// Whether the plain bucket decides, and nobody is told.
     #[inline]
     pub(super) fn is_plain(self) -> bool {
-        self.0 & 6 == 0
+        self.0 & ODD == 0
     }
 
     /// Whether the plain bucket does not do.
     pub(super) fn is_several(self) -> bool {
-        self.0 & 4 != 0
+        self.0 & SEVERAL != 0
+    }
+
+    /// Whether threads may hold slices of the plain bucket.
+    #[inline]
+    pub(super) fn is_leased(self) -> bool {
+        self.0 & LEASED != 0
     }
 
     pub(super) fn over_total(self) -> OverTotal {

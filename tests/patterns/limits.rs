@@ -4,6 +4,7 @@
 mod files;
 mod flood;
 mod handle;
+mod takeover;
 
 use std::collections::HashMap;
 use std::task::Poll;
