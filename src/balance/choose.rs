@@ -150,11 +150,19 @@ impl<S: Send + Sync + 'static> Hub<S> {
     }
 }
 
+/// Outside attempts, most calls are made.
+#[cold]
+fn note(set: &Set, picked: Picked) {
+    if let Some(member) = set.members.get(picked.place) {
+        attempt::note(member.id());
+    }
+}
+
 impl<S> Chosen<S> {
     #[inline]
     fn new(set: &Shared<Set>, picked: Picked, service: S, now: Tick, in_attempt: bool) -> Self {
-        if let (true, Some(member)) = (in_attempt, set.members.get(picked.place)) {
-            attempt::note(member.id());
+        if in_attempt {
+            note(set, picked);
         }
         let permit = Permit::new(set, set.begin(picked, now));
         Self { service, permit }

@@ -62,6 +62,9 @@ struct Roster<S> {
     entries: BTreeMap<u32, Entry<S>>,
     by_address: HashMap<String, u32>,
     next: u32,
+    /// Snapshots that were begun, and the latest that is in use.
+    turn: u64,
+    published: u64,
 }
 
 struct Entry<S> {
@@ -105,6 +108,8 @@ where
                     entries: BTreeMap::new(),
                     by_address: HashMap::new(),
                     next,
+                    turn: 0,
+                    published: 0,
                 }),
                 news: Arc::new(Notify::new()),
                 broken: Mutex::new(Vec::new()),
@@ -326,20 +331,29 @@ impl<S: Send + Sync + 'static> Republish for Hub<S> {
     }
 
     fn republish(&self) {
+        let (turn, entries) = {
+            let mut roster = self.roster.lock();
+            roster.turn += 1;
+            let entries = roster.entries.values();
+            let of = |entry: &Entry<S>| (Arc::clone(&entry.member), entry.link.clone());
+            (roster.turn, entries.map(of).collect::<Vec<_>>())
+        };
+        // Outside the lock: the picker is asked here, and may steer.
+        let snapshot = Arc::new(Snapshot::of(&self.state, &entries));
         let old = {
-            // The lock is held while it is made, so that the latest one stays.
-            let roster = self.roster.lock();
-            let entries: Vec<_> = roster
-                .entries
-                .values()
-                .map(|entry| (Arc::clone(&entry.member), entry.link.clone()))
-                .collect();
-            let snapshot = Snapshot::of(&self.state, &entries);
-            self.snapshot.swap(Arc::new(snapshot))
+            let mut roster = self.roster.lock();
+            // The one that was begun last stays: it has seen every change.
+            if roster.published < turn {
+                roster.published = turn;
+                self.snapshot.swap(snapshot)
+            } else {
+                snapshot
+            }
         };
         self.news.notify_waiters();
         // Outside the lock: services are dropped here.
-        self.state.core.contain("service's drop", || drop(old));
+        let drops = || drop((old, entries));
+        self.state.core.contain("service's drop", drops);
     }
 }
 

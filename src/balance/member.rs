@@ -125,6 +125,12 @@ impl Member {
         self.load.0.missing.load(Ordering::Relaxed) != 0
     }
 
+    /// Neither in trouble nor starting slowly: most are.
+    #[inline]
+    pub(super) fn is_usual(&self) -> bool {
+        !self.is_suspect() && !self.is_ramping()
+    }
+
     /// Whether it is to be left to somebody else this time, by a random word: so that
     /// it gets the share that it has so far.
     #[inline]

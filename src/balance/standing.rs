@@ -68,16 +68,21 @@ impl Member {
                 load.trouble.succeeded();
                 None
             }
-            Outcome::Failure(_) => {
-                load.tally.ended();
-                load.failed.fetch_add(1, Ordering::Relaxed);
-                Some(load.trouble.failed())
-            }
+            Outcome::Failure(_) => Some(self.failed()),
             Outcome::Neutral | Outcome::Cancelled => {
                 load.tally.ended();
                 None
             }
         }
+    }
+
+    /// How many calls have failed in a row, with this one.
+    #[cold]
+    fn failed(&self) -> u32 {
+        let load = &self.load.0;
+        load.tally.ended();
+        load.failed.fetch_add(1, Ordering::Relaxed);
+        load.trouble.failed()
     }
 
     /// From here on it starts slowly.

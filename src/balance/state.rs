@@ -148,12 +148,14 @@ impl State {
     }
 
     pub(super) fn update(&self, policy: Policy) {
-        {
+        let old = {
             let mut slot = self.policy.lock();
             self.bounds.store(words(&policy));
             self.row.store(row(&policy), Ordering::Relaxed);
-            *slot = policy;
-        }
+            std::mem::replace(&mut *slot, policy)
+        };
+        // Outside the lock: a picker of the user may end here.
+        self.core.contain("picker", || drop(old));
         self.look_after_soon(Tick::ZERO);
         self.republish();
         self.core.tell(Event::Updated);

@@ -1,5 +1,6 @@
 //! The balancer: where requests go, where endpoints come from, what becomes of them.
 
+mod abuse;
 mod checks;
 mod choice;
 mod connections;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shares::{Shares, below};
+use super::shares::Shares;
 use super::{Draw, weights};
 use crate::balance::member::Member;
 use crate::balance::trouble::is_trial;
@@ -10,6 +10,24 @@ use crate::balance::trouble::is_trial;
 /// How often somebody who has not got all of his share yet may decline: of two
 /// endpoints, one of which has a tenth, that one's share is then right to 2 %.
 const DECLINES: u32 = 8;
+
+const HALF: u64 = 1 << 32;
+
+/// A number below `n`, as far into it as half a word is into all of them.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // below `n`
+fn below_half(half: u64, n: usize) -> usize {
+    ((half * n as u64) >> 32) as usize
+}
+
+/// Two different places below `n`, each pair as likely; the same twice if `n` is below 2.
+/// Half a word is enough to draw one of fewer than 2^32.
+#[inline]
+fn two_of(word: u64, n: usize) -> (usize, usize) {
+    let first = below_half(word >> 32, n);
+    let second = below_half(word % HALF, n.saturating_sub(1).max(1));
+    (first, second + usize::from(second >= first && n > 1))
+}
 
 /// The place that `next` names, or another one instead of somebody who starts slowly.
 #[inline]
@@ -60,33 +78,59 @@ impl Candidates {
         }
     }
 
-    /// Two of them, and whether suspects are not told from others this time. They
-    /// are two different ones where all weigh the same and there is more than one.
+    /// The better of two at random, by its load.
+    ///
+    /// What most sets and most members are like is here, the rest apart.
     #[inline]
-    pub(super) fn two(&self, members: &[Arc<Member>], draw: &mut Draw) -> (usize, usize, bool) {
-        let Some(weighted) = &self.weighted else {
-            let words = (draw.word(), draw.word());
-            let n = members.len();
-            let first = below(words.0, n);
-            let second = below(words.1, n.saturating_sub(1).max(1));
-            let second = second + usize::from(second >= first && n > 1);
-            let first = self.or_other(members, first, draw);
-            let second = self.or_other(members, second, draw);
-            return (first, second, is_trial(words.1));
+    pub(super) fn of_two(
+        &self,
+        members: &[Arc<Member>],
+        draw: &mut Draw,
+        load: impl Fn(&Member) -> f64,
+    ) -> usize {
+        let word = draw.word();
+        if self.weighted.is_none() {
+            let (one, other) = two_of(word, members.len());
+            if let (Some(a), Some(b)) = (members.get(one), members.get(other))
+                && a.is_usual()
+                && b.is_usual()
+            {
+                return if load(b) < load(a) { other } else { one };
+            }
+        }
+        self.of_any_two(word, members, draw, &load)
+    }
+
+    #[inline(never)]
+    fn of_any_two(
+        &self,
+        word: u64,
+        members: &[Arc<Member>],
+        draw: &mut Draw,
+        load: &dyn Fn(&Member) -> f64,
+    ) -> usize {
+        let (one, other) = match &self.weighted {
+            Some(weighted) => {
+                let mut next = Some(word);
+                let mut at = |draw: &mut Draw| {
+                    let word = next.take().unwrap_or_else(|| draw.word());
+                    weighted.shares.at(word)
+                };
+                let first = ramped(members, draw, &mut at);
+                (first, ramped(members, draw, &mut at))
+            }
+            None => {
+                let (one, other) = two_of(word, members.len());
+                let one = self.or_other(members, one, draw);
+                (one, self.or_other(members, other, draw))
+            }
         };
-        let mut trial = false;
-        let one = |draw: &mut Draw| {
-            let word = draw.word();
-            trial = is_trial(word);
-            weighted.shares.at(word)
-        };
-        let first = ramped(members, draw, |draw| weighted.shares.at(draw.word()));
-        let second = ramped(members, draw, one);
-        (first, second, trial)
+        let trial = is_trial(word);
+        let better = self.is_better(members, (one, other), trial, load);
+        trusted(members, if better { other } else { one }, trial, draw)
     }
 
     /// This one, or another if it starts slowly and declines.
-    #[inline]
     fn or_other(&self, members: &[Arc<Member>], place: usize, draw: &mut Draw) -> usize {
         match members.get(place) {
             Some(member) if member.is_ramping() && member.declines(draw.word()) => {
@@ -110,7 +154,6 @@ impl Candidates {
     /// Somebody who starts slowly has been drawn as often as he is to be chosen. He has
     /// little to do and would win whenever he is drawn: so he is neither favoured for
     /// that nor, unless he has far too much to do, passed over.
-    #[inline]
     pub(super) fn is_better(
         &self,
         members: &[Arc<Member>],

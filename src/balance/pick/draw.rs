@@ -27,11 +27,18 @@ impl Draw {
     #[inline]
     pub(in crate::balance) fn here() -> Self {
         let stream = STREAM.try_with(Cell::get).unwrap_or_default();
-        let (seed, place) = match stream {
-            (0, 0) => (rand::random(), 1),
-            stream => stream,
-        };
-        Self { seed, place }
+        match stream {
+            (0, 0) => Self::begun(),
+            (seed, place) => Self { seed, place },
+        }
+    }
+
+    #[cold]
+    fn begun() -> Self {
+        Self {
+            seed: rand::random(),
+            place: 1,
+        }
     }
 
     /// Goes on from here.

@@ -89,9 +89,7 @@ fn in_flight(member: &Member) -> f64 {
 impl Pick for OfTwo {
     #[inline]
     fn pick(&self, members: &[Arc<Member>], _: Tick, draw: &mut Draw) -> usize {
-        let (one, other, trial) = self.0.two(members, draw);
-        let better = self.0.is_better(members, (one, other), trial, in_flight);
-        trusted(members, if better { other } else { one }, trial, draw)
+        self.0.of_two(members, draw, in_flight)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::choice::{Candidates, trusted};
+use super::choice::Candidates;
 use super::peak::{Decay, load};
 use super::{Draw, End, Pick, Picker};
 use crate::balance::member::Member;
@@ -84,12 +84,8 @@ impl Fastest {
 impl Pick for Fastest {
     #[inline]
     fn pick(&self, members: &[Arc<Member>], now: Tick, draw: &mut Draw) -> usize {
-        let (one, other, trial) = self.candidates.two(members, draw);
-        let load = |member: &Member| self.load(member, now);
-        let better = self
-            .candidates
-            .is_better(members, (one, other), trial, load);
-        trusted(members, if better { other } else { one }, trial, draw)
+        self.candidates
+            .of_two(members, draw, |member| self.load(member, now))
     }
 
     fn is_timed(&self) -> bool {

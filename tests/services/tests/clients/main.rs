@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod balanced;
 mod connecting;
 mod outbound;
 mod reqwest_client;
