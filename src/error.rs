@@ -33,6 +33,9 @@
 //! }
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::num::NonZeroU64;
@@ -379,27 +382,5 @@ impl<E: StdError + 'static> StdError for Error<E> {
             Self::Rejected(rejection) => Some(rejection),
             Self::Inner(error) => error.source(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rejection_is_16_bytes() {
-        assert!(size_of::<Rejection>() <= 16);
-    }
-
-    #[test]
-    fn a_boxed_rejection_is_found_through_a_chain() {
-        let rejection = Rejection::before(RejectionKind::Full, LayerId(7));
-        let direct: Box<dyn StdError + Send + Sync> = rejection.into();
-        assert_eq!(direct.as_rejection(), Some(rejection));
-        let nested: Box<dyn StdError + Send + Sync> =
-            Box::new(Error::<std::io::Error>::Rejected(rejection));
-        assert_eq!(nested.as_rejection(), Some(rejection));
-        let other: Box<dyn StdError + Send + Sync> = "no".into();
-        assert_eq!(other.as_rejection(), None);
     }
 }

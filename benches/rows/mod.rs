@@ -1,6 +1,7 @@
 //! What the benches measure: one row per path through a layer, the same in all
 //! of them.
 
+mod breaker;
 #[allow(dead_code)] // as below
 pub(crate) mod busy;
 pub(crate) mod driver;
@@ -17,7 +18,6 @@ use tower_keep::balance::{self, Balance, Endpoint, LeastRequest, PeakEwma, Picke
 use tower_keep::bulkhead::{self, Bulkhead, BulkheadLayer};
 use tower_keep::chaos::{self, ChaosLayer};
 use tower_keep::circuit_breaker::{self, CircuitBreakerLayer};
-use tower_keep::classify::{Failure, Outcome};
 use tower_keep::clock::Clock;
 use tower_keep::fallback::{self, Failed, FallbackLayer};
 use tower_keep::hedge::{self, HedgeLayer};
@@ -26,10 +26,11 @@ use tower_keep::retry::{self, Idempotent, RetryLayer};
 use tower_keep::throttle::{self, Headers, Kind, Limit, Throttle, ThrottleLayer};
 use tower_keep::timeout::{self, Timeout, TimeoutLayer};
 use tower_keep::watchdog::{self, WatchdogLayer};
-use tower_keep::{Error, Override, Ratio, Setup};
+use tower_keep::{Error, Override, Setup};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use breaker::{breaking, crowded, once, probed, ratio, slow, tripped};
 pub(crate) use driver::inside_runtime;
 use driver::{Inner, Maker, Once, Waking, of, pending, ready};
 
@@ -295,66 +296,6 @@ fn spent() -> Maker {
     let policy = throttle::Policy::builder().rate(1, LONG * 100).burst(2);
     let layer = ThrottleLayer::new(policy.build().expect("a policy"));
     while layer.handle().admit(1).is_ok() {}
-    of(layer.layer(Inner), ready)
-}
-
-fn ratio() -> circuit_breaker::PolicyBuilder {
-    circuit_breaker::Policy::builder()
-        .failure_ratio(Ratio::percent(50))
-        .count_window(100)
-}
-
-fn slow() -> circuit_breaker::PolicyBuilder {
-    circuit_breaker::Policy::builder()
-        .failure_ratio(Ratio::percent(50))
-        .slow_ratio(Ratio::percent(50))
-        .time_window(LONG)
-}
-
-fn breaking(policy: circuit_breaker::PolicyBuilder) -> Maker {
-    let policy = policy.build().expect("a policy");
-    of(CircuitBreakerLayer::new(policy).layer(Inner), ready)
-}
-
-/// Open, and for longer than anybody measures.
-fn tripped(clock: Clock, policy: circuit_breaker::PolicyBuilder) -> Maker {
-    let policy = policy.open_wait(LONG * 1_000).build().expect("a policy");
-    let layer = CircuitBreakerLayer::with(policy, Setup::new().with_clock(clock));
-    fail(&layer.handle());
-    of(layer.layer(Inner), ready)
-}
-
-fn fail(handle: &circuit_breaker::Handle) {
-    let permit = handle.admit().expect("a permit");
-    permit.finish(Outcome::Failure(Failure::Transient));
-}
-
-fn once() -> circuit_breaker::PolicyBuilder {
-    circuit_breaker::Policy::builder().consecutive(1)
-}
-
-/// Half-open, with a probe that does not end.
-fn probed() -> Maker {
-    let policy = once().probes(1).probe_timeout(LONG * 1_000);
-    let policy = policy.open_wait(LONG / 600).build().expect("a policy");
-    let layer = CircuitBreakerLayer::new(policy);
-    let handle = layer.handle();
-    fail(&handle);
-    let probe = std::iter::repeat_with(|| handle.admit()).find_map(Result::ok);
-    held(layer.layer(Inner), probe)
-}
-
-/// Its windows have seen many calls, and failures among them.
-fn crowded() -> Maker {
-    let policy = slow().minimum_calls(20).build().expect("a policy");
-    let layer = CircuitBreakerLayer::new(policy);
-    for call in 0..300_000 {
-        let permit = layer.handle().admit().expect("a permit");
-        permit.finish(match call % 10 {
-            0 => Outcome::Failure(Failure::Transient),
-            _ => Outcome::Success,
-        });
-    }
     of(layer.layer(Inner), ready)
 }
 

@@ -22,6 +22,12 @@ use crate::policy::{PolicyError, positive};
 /// missing_key = "share"    # or "refuse"
 /// when_full = "share"      # or "refuse"
 /// headers = "on-refusal"   # or "never", "always"
+/// mode = "exact"           # or "leased"
+/// kind = "token-bucket"    # or as `Kind` says; "warm-up" wants warm_up = "10s"
+/// max_debt = 0
+/// also = [{ permits = 1000, per = "1h" }]
+/// total = { permits = 5000, burst = 100 }
+/// over_total = "overload"  # or "quota"
 /// ```
 ///
 /// The builder sets `permits` and `per` together, by

@@ -6,6 +6,8 @@ cd "$(dirname "$0")/../.."
 cargo test --all-features
 cargo test -p tower-keep --release --all-features --lib --test faults -- \
   fault_036 fault_046 fault_050 fault_082 fault_096 fault_099
-# Alone, because it looks at the memory of its process.
-KEEP_FLOOD=10000000 cargo test -p tower-keep --release --all-features --lib -- \
-  fault_050_flood_is_bounded
+# Each alone, because they look at the memory of their process.
+for map in index table; do
+  KEEP_FLOOD=10000000 cargo test -p tower-keep --release --all-features --lib -- \
+    "$map::suite::fault_050_flood_is_bounded"
+done

@@ -9,6 +9,7 @@ use super::model::at;
 use crate::kernel::gcra::Quota;
 use crate::kernel::log::Recent;
 use crate::kernel::meter::{Look, Measure, Meter, Taken};
+use crate::kernel::sync::{AtomicU64, Ordering};
 use crate::kernel::tally::Window;
 use crate::kernel::warm::{Ramp, Warm};
 
@@ -307,7 +308,7 @@ fn fault_048_threads_never_oversell_any_kind() {
     let kinds = kinds.map(|kind| (kind.measure(50, WIDTH), Some(kind)));
     for (measure, kind) in kinds.chain([warm]) {
         let meter = Meter::new(&measure);
-        let clock = std::sync::atomic::AtomicU64::new(1 << 40);
+        let clock = AtomicU64::new(1 << 40);
         let mut grants: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..16)
                 .map(|thread| {
@@ -317,14 +318,19 @@ fn fault_048_threads_never_oversell_any_kind() {
                         let mut mine = Vec::new();
                         for _ in 0..600 {
                             let step = u64::from(random.below(2_000));
-                            let order = std::sync::atomic::Ordering::SeqCst;
-                            let now = clock.fetch_add(step, order);
+                            let now = clock.fetch_add(step, Ordering::AcqRel);
                             let cost = 1 + random.below(2);
                             if let Ok(taken) = meter.take(&measure, at(now), cost) {
                                 if random.below(4) == 0 && taken != Taken::Log {
-                                    meter.refund(&measure, &taken, || at(clock.load(order)));
+                                    meter.refund(&measure, &taken, || {
+                                        at(clock.load(Ordering::Acquire))
+                                    });
                                 } else {
-                                    mine.push((now, clock.load(order), u64::from(cost)));
+                                    mine.push((
+                                        now,
+                                        clock.load(Ordering::Acquire),
+                                        u64::from(cost),
+                                    ));
                                 }
                             }
                         }
