@@ -115,7 +115,7 @@ fn without_a_runtime_it_does_not_start() {
 #[tokio::test(start_paused = true)]
 async fn every_change_is_told_once_in_its_order() {
     type Told = (u64, String, Option<Status>, Status);
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::<Told>::new()));
+    let told = Arc::new(Mutex::new(Vec::<Told>::new()));
     let listener = {
         let told = told.clone();
         move |source: &Source<'_>, event: &Event<'_>| {
