@@ -178,7 +178,8 @@ impl Report {
         feature = "bulkhead",
         feature = "adaptive",
         feature = "circuit-breaker",
-        feature = "health"
+        feature = "health",
+        feature = "watchdog"
     ))]
     pub(crate) fn at_best(mut self, is_so: bool, status: Status, why: &'static str) -> Self {
         if is_so && status > self.status {

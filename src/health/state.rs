@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::about::About;
@@ -13,7 +12,7 @@ use super::verdict::{Change, Known, Last, Record, Verdict};
 use crate::clock::Tick;
 use crate::event::{Checked, Event, Subject};
 use crate::kernel::core::Core;
-use crate::kernel::sync::{AtomicU64, Ordering};
+use crate::kernel::sync::{AtomicU64, Mutex, Ordering};
 use crate::policy::PolicyError;
 use crate::probe::{End, Observation, Status};
 use crate::registry::{Inspect, Report};

@@ -20,6 +20,7 @@ use crate::event::Stall;
 use crate::kernel::core::{Core, enter};
 use crate::kernel::sync::{AtomicU32, Ordering};
 use crate::policy::{PolicyError, positive};
+use crate::probe::Status;
 use crate::registry::{Inspect, Report, Setup};
 
 /// A thread of its own that sees what makes no progress; see the [module](super).
@@ -174,7 +175,7 @@ impl Inspect for Dog {
     fn report(&self) -> Report {
         let status = self.status.lock().clone();
         let oldest = status.tasks.iter().map(|task| task.age).max();
-        self.core.report([
+        let report = self.core.report([
             ("expiries", status.expiries.into()),
             ("recoveries", status.recoveries.into()),
             ("standing_still", status.standing_still.into()),
@@ -184,7 +185,8 @@ impl Inspect for Dog {
             ("beats", status.beats.into()),
             ("withheld", status.withheld.into()),
             ("missed", status.missed.into()),
-        ])
+        ]);
+        report.at_best(status.standing_still > 0, Status::Fail, "standing_still")
     }
 }
 

@@ -66,7 +66,7 @@ impl fmt::Display for Expiry {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Diagnostics {
-    /// Tasks that kick.
+    /// Tasks that kick, those first that stand still the longest, at most 64.
     pub tasks: Vec<TaskSnapshot>,
     /// Requests in flight, the oldest first, at most 64.
     pub calls: Vec<CallInFlight>,

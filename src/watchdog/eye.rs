@@ -1,5 +1,6 @@
 //! The watchdog's thread.
 
+use std::cmp::Reverse;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -24,8 +25,8 @@ const LOOKS_AT_CALLS: u32 = 8;
 const SHORTEST: Duration = Duration::from_millis(1);
 /// It looks no less often.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// Calls in the diagnostics.
-const CALLS: usize = 64;
+/// Calls, and tasks, in the diagnostics.
+const LISTED: usize = 64;
 
 /// A layer whose calls are watched.
 #[derive(Debug)]
@@ -252,16 +253,19 @@ impl Eye {
 
     fn act(&mut self, now: Tick, expiries: Vec<Expiry>) {
         let still = self.standing_still() > 0;
-        if !expiries.is_empty() {
+        if let Some(last) = expiries.last() {
+            self.beats.tell(&last.line());
+            let mut tasks = self.task_snapshots(now);
+            tasks.sort_by_key(|task| (task.standing != Standing::Expired, Reverse(task.age)));
+            tasks.truncate(LISTED);
             let seen = Diagnostics {
-                tasks: self.task_snapshots(now),
+                tasks,
                 calls: self.calls(now),
                 runtimes: self.runtime_snapshots(now),
                 ..Diagnostics::default()
             };
             for mut expiry in expiries {
                 expiry.diagnostics = seen.clone();
-                self.beats.tell(&expiry.line());
                 self.acts.offer(Job::Expired(Box::new(expiry)), now);
             }
         }
@@ -315,8 +319,8 @@ impl Eye {
             state.map(|state| layer.memory.calls(&state, now))
         };
         let mut calls: Vec<_> = self.layers.iter().filter_map(of).flatten().collect();
-        calls.sort_by_key(|call| std::cmp::Reverse(call.age));
-        calls.truncate(CALLS);
+        calls.sort_by_key(|call| Reverse(call.age));
+        calls.truncate(LISTED);
         calls
     }
 

@@ -108,7 +108,8 @@
 //! then: [the runbook](crate::docs::stalls).
 //!
 //! Signs of life, to [systemd](Systemd) or as a [`Heartbeat`], go out only while nothing has
-//! expired. Somebody outside should act on their absence: only that notices a process of
+//! expired. In a [registry](crate::Registry), a watchdog under which something stands still
+//! fails: a health check of its [layers](crate::health::checks::Layers) counts that. Somebody outside should act on their absence: only that notices a process of
 //! which no thread runs any more.
 //!
 //! # Admission

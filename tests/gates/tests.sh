@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo test --all-features
 cargo test -p tower-keep --release --all-features --lib --test faults -- \
-  fault_036 fault_046 fault_050 fault_096 fault_099
+  fault_036 fault_046 fault_050 fault_082 fault_096 fault_099
 # A million lives of a breaker beside its list.
 cargo test -p tower-keep --release --all-features --test breaker
 # Each alone, because they look at the memory of their process.

@@ -4,6 +4,8 @@
 mod endpoints;
 #[path = "health/groups.rs"]
 mod groups;
+#[path = "health/hostile.rs"]
+mod hostile;
 #[path = "health/layers.rs"]
 mod layers;
 #[path = "health/life.rs"]

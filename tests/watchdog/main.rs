@@ -5,8 +5,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod attack;
 mod bench;
 mod expiry;
+mod health;
 mod layers;
 #[cfg(unix)]
 mod outside;

@@ -31,7 +31,7 @@ async fn ask(endpoints: &Endpoints, method: Method, path: &str) -> (u16, String,
     (status, kind, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn get(endpoints: &Endpoints, path: &str) -> (u16, String) {
+pub(super) async fn get(endpoints: &Endpoints, path: &str) -> (u16, String) {
     let (status, _, body) = ask(endpoints, Method::GET, path).await;
     (status, body)
 }

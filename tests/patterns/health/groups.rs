@@ -1,7 +1,9 @@
 //! What checks mean for their groups.
 
+use std::sync::{Arc, Mutex};
+
 use tower_keep::Setup;
-use tower_keep::event::{Event, Source, Subject};
+use tower_keep::event::{Event, Source, Subject, Trace};
 use tower_keep::health::{Builder, Criticality, Group, Health, StartError};
 use tower_keep::probe::Status::{self, Fail, Pass, Warn};
 
@@ -113,7 +115,7 @@ fn without_a_runtime_it_does_not_start() {
 #[tokio::test(start_paused = true)]
 async fn every_change_is_told_once_in_its_order() {
     type Told = (u64, String, Option<Status>, Status);
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::<Told>::new()));
+    let told = Arc::new(Mutex::new(Vec::<Told>::new()));
     let listener = {
         let told = told.clone();
         move |source: &Source<'_>, event: &Event<'_>| {
@@ -153,4 +155,54 @@ async fn every_change_is_told_once_in_its_order() {
     drop(health);
     pass(secs(1)).await;
     assert_eq!(told.lock().unwrap().len(), 7, "its end is nobody's affair");
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_is_a_line_of_a_log() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .without_time();
+    let _log = tracing::subscriber::set_default(subscriber.finish());
+    let thing = Thing::default();
+    let setup = Setup::named("shop").with_listener(Trace);
+    let health = Health::builder().setup(setup).check(thing.check("db"));
+    let health = health.start().unwrap();
+    pass(ms(100)).await;
+    thing.set(Fail);
+    pass(secs(1)).await;
+    assert_eq!(health.status(), Fail);
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let log: Vec<_> = log.lines().map(str::trim_start).collect();
+    let fields = |line: &str| line.split_once("number=").map(|(_, rest)| rest.to_owned());
+    assert!(log.iter().all(|line| line.starts_with("INFO")), "{log:#?}");
+    let told: Vec<_> = log.iter().filter_map(|line| fields(line)).collect();
+    assert!(
+        told.iter()
+            .any(|line| line.contains("kind=\"check\" what=\"db\"")
+                && line.contains("from=\"pass\" to=\"fail\"")),
+        "{log:#?}"
+    );
+    assert!(
+        told.iter()
+            .any(|line| line.contains("kind=\"group\" what=\"readiness\"")
+                && line.contains("from=\"pass\" to=\"fail\"")),
+        "{log:#?}"
+    );
+    assert_eq!(told.len(), log.len());
 }
