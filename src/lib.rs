@@ -70,6 +70,10 @@
     doc = "| [`hedge`] | what one slow answer costs: a second attempt beside the first |"
 )]
 #![cfg_attr(
+    feature = "idempotency",
+    doc = "| [`idempotency`] | how often a request has its effect: once per key, with one answer |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -114,7 +118,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos` | no | the pattern |
+//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `chaos`, `idempotency` | no | the pattern |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
 //! | `metrics` | no | a listener that feeds the `metrics` facade |
 //! | `serde` | no | policies from files, reports to JSON |
@@ -180,6 +184,8 @@ pub mod circuit_breaker;
 pub mod fallback;
 #[cfg(feature = "hedge")]
 pub mod hedge;
+#[cfg(feature = "idempotency")]
+pub mod idempotency;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "throttle")]
