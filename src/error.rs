@@ -99,6 +99,32 @@ pub enum RejectionKind {
     Closed,
     /// chaos: a failure that was asked for.
     Injected,
+    /// idempotency: the request must name its key, and does not.
+    KeyRequired,
+    /// idempotency: the request's key is malformed, too long, or there are two.
+    KeyInvalid,
+    /// idempotency: the key was used with another payload.
+    KeyReused,
+    /// idempotency: the first request with this key has not ended.
+    InProgress,
+    /// idempotency: the same, where the policy wants it told as 425.
+    TooEarly,
+    /// idempotency: the same, where the policy wants it told as 202.
+    Accepted,
+    /// idempotency: nobody knows whether the first request with this key had its
+    /// effect, and it must not run again.
+    OutcomeUnknown,
+    /// idempotency: the first request with this key is done, and its answer was not
+    /// kept.
+    AnswerNotKept,
+    /// idempotency: the store failed, was late, or made no sense.
+    StoreFailed,
+    /// idempotency: the store has no room for another key.
+    StoreFull,
+    /// idempotency: the request's body is too long to be told from another one.
+    BodyTooLarge,
+    /// idempotency: the request's body failed while it was read.
+    BodyBroken,
 }
 
 impl RejectionKind {
@@ -126,6 +152,18 @@ impl RejectionKind {
             Self::NoRuntime => "no runtime to drive a timer",
             Self::Closed => "closed by an operator",
             Self::Injected => "chaos: injected failure",
+            Self::KeyRequired => "idempotency: key missing",
+            Self::KeyInvalid => "idempotency: key invalid",
+            Self::KeyReused => "idempotency: key of another request",
+            Self::InProgress => "idempotency: in progress",
+            Self::TooEarly => "idempotency: too early",
+            Self::Accepted => "idempotency: accepted before",
+            Self::OutcomeUnknown => "idempotency: outcome unknown",
+            Self::AnswerNotKept => "idempotency: answer not kept",
+            Self::StoreFailed => "idempotency: store failed",
+            Self::StoreFull => "idempotency: store full",
+            Self::BodyTooLarge => "idempotency: request body too large",
+            Self::BodyBroken => "idempotency: request body broken",
         }
     }
 
@@ -153,6 +191,18 @@ impl RejectionKind {
             Self::NoRuntime => "no_runtime",
             Self::Closed => "closed",
             Self::Injected => "injected",
+            Self::KeyRequired => "key_required",
+            Self::KeyInvalid => "key_invalid",
+            Self::KeyReused => "key_reused",
+            Self::InProgress => "in_progress",
+            Self::TooEarly => "too_early",
+            Self::Accepted => "accepted",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::AnswerNotKept => "answer_not_kept",
+            Self::StoreFailed => "store_failed",
+            Self::StoreFull => "store_full",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyBroken => "body_broken",
         }
     }
 }

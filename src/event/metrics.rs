@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge, histogram};
 
-use super::{Event, Listener, Source};
+use super::{Event, Guarding, Listener, Source};
 
 /// Feeds the `metrics` facade.
 ///
@@ -20,6 +20,9 @@ use super::{Event, Listener, Source};
 /// | `keep_<pattern>_retries_total` | `layer`, `cause` |
 /// | `keep_<pattern>_concluded_total` | `layer`, `conclusion` |
 /// | `keep_<pattern>_limit` | `layer` |
+/// | `keep_<pattern>_guarded_total` | `layer`, `what` |
+/// | `keep_<pattern>_store_seconds` | `layer`, `step` |
+/// | `keep_<pattern>_store_failures_total` | `layer`, `step`, `trouble` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -80,6 +83,19 @@ impl Listener for Metrics {
                 counter!(name, "layer" => layer, "conclusion" => end).increment(1);
             }
             Event::Limit { to, .. } => gauge!(name("limit"), "layer" => layer).set(*to),
+            Event::Guarding(Guarding::Stored { step, took }) => {
+                let (name, step) = (name("store_seconds"), step.label());
+                histogram!(name, "layer" => layer, "step" => step).record(took.as_secs_f64());
+            }
+            Event::Guarding(Guarding::StoreFailed { step, trouble }) => {
+                let (step, trouble) = (step.label(), trouble.label());
+                let name = name("store_failures_total");
+                counter!(name, "layer" => layer, "step" => step, "trouble" => trouble).increment(1);
+            }
+            Event::Guarding(guarding) => {
+                let what = guarding.label();
+                counter!(name("guarded_total"), "layer" => layer, "what" => what).increment(1);
+            }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {
                 counter!(name("callback_panics_total"), "layer" => layer).increment(1);

@@ -9,6 +9,7 @@
     doc = "Another one is [`Metrics`], which feeds the `metrics` facade."
 )]
 
+mod guarding;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod retry;
@@ -18,6 +19,7 @@ mod transition;
 use std::fmt;
 use std::time::Duration;
 
+pub use self::guarding::{Guarding, Step, Trouble};
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 pub use self::retry::{Concluded, Conclusion, Retrying};
@@ -73,6 +75,8 @@ pub enum Event<'a> {
         /// The limit from now on.
         to: u32,
     },
+    /// idempotency: what became of a request with a key.
+    Guarding(Guarding),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

@@ -1,10 +1,11 @@
 //! Events as `tracing` events.
 
-use super::{Event, Listener, Source};
+use super::{Event, Guarding, Listener, Source};
 
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
 /// injected faults and limits that change at `debug`, updates and transitions of
-/// circuit breakers at `info`, requests without a key at `warn`, callbacks that panic
+/// circuit breakers at `info`, requests without a key, and
+/// what an idempotency guard cannot vouch for, at `warn`, callbacks that panic
 /// at `error`, the rest at `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
@@ -83,6 +84,20 @@ impl Listener for Trace {
             ),
             Event::Limit { from, to } => {
                 tracing::debug!(target: "tower_keep", pattern, name, from, to, "limit");
+            }
+            Event::Guarding(Guarding::Stored { step, took }) => {
+                let step = step.label();
+                tracing::trace!(target: "tower_keep", pattern, name, step, ?took, "stored");
+            }
+            Event::Guarding(
+                guarding @ (Guarding::TakenOver
+                | Guarding::Abandoned
+                | Guarding::Fenced
+                | Guarding::Unguarded
+                | Guarding::StoreFailed { .. }),
+            ) => tracing::warn!(target: "tower_keep", pattern, name, ?guarding, "guarding"),
+            Event::Guarding(guarding) => {
+                tracing::debug!(target: "tower_keep", pattern, name, ?guarding, "guarding");
             }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

@@ -25,6 +25,9 @@ enum Rest<B: Body> {
     Ended,
 }
 
+/// An error is only moved.
+impl<B: Body + Unpin> Unpin for GuardedBody<B> {}
+
 impl<B: Body> GuardedBody<B> {
     pub(super) fn plain(body: B) -> Self {
         Self::after(VecDeque::new(), body)

@@ -240,7 +240,10 @@ mod tests {
     #[test]
     fn fault_076_fields_of_the_drafts_table() {
         for (field, key) in [
-            ("\"8e03978e-40d5-43e8-bc93-6894a57f9324\"", Some("8e03978e-40d5-43e8-bc93-6894a57f9324")),
+            (
+                "\"8e03978e-40d5-43e8-bc93-6894a57f9324\"",
+                Some("8e03978e-40d5-43e8-bc93-6894a57f9324"),
+            ),
             ("\"a\\\"b\"", Some("a\"b")),
             ("\"k\";x=1", Some("k")),
             ("8e03978e", None),

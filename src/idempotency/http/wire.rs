@@ -27,7 +27,11 @@ pub(super) static NEVER: [HeaderName; 16] = [
 ];
 
 /// Writes the head; `more` are the user's own headers that are not replayed.
-pub(super) fn put_head<B>(out: &mut Vec<u8>, answer: &Response<B>, more: &[HeaderName]) -> Option<()> {
+pub(super) fn put_head<B>(
+    out: &mut Vec<u8>,
+    answer: &Response<B>,
+    more: &[HeaderName],
+) -> Option<()> {
     out.extend(answer.status().as_u16().to_le_bytes());
     let headers = answer.headers();
     put_fields(out, headers, |name| {
