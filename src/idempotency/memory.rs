@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, ready};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -355,29 +354,22 @@ impl Shard {
 impl Store for MemoryStore {
     type Error = Infallible;
 
-    fn reserve(
-        &self,
-        ask: Reserve,
-    ) -> impl Future<Output = Result<Reservation, Infallible>> + Send {
-        ready(Ok(self.inner.reserve(&ask)))
+    async fn reserve(&self, ask: Reserve) -> Result<Reservation, Infallible> {
+        Ok(self.inner.reserve(&ask))
     }
 
-    fn complete(
+    async fn complete(
         &self,
         key: RecordKey,
         token: Token,
         record: Bytes,
         retention: Duration,
-    ) -> impl Future<Output = Result<Completion, Infallible>> + Send {
-        ready(Ok(self.inner.complete(key, token, record, retention)))
+    ) -> Result<Completion, Infallible> {
+        Ok(self.inner.complete(key, token, record, retention))
     }
 
-    fn release(
-        &self,
-        key: RecordKey,
-        token: Token,
-    ) -> impl Future<Output = Result<Completion, Infallible>> + Send {
-        ready(Ok(self.inner.release(key, token)))
+    async fn release(&self, key: RecordKey, token: Token) -> Result<Completion, Infallible> {
+        Ok(self.inner.release(key, token))
     }
 
     fn abandon(&self, key: RecordKey, token: Token) {

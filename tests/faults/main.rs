@@ -30,6 +30,8 @@ mod e_bodies;
 mod e_headers;
 mod f_retry;
 mod f_wishes;
+mod g_idempotency;
+mod g_stores;
 mod k_composition;
 mod k_orders;
 mod k_stack;
