@@ -384,3 +384,6 @@ impl fmt::Debug for MemoryStore {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(keep_loom)))]
+mod tests;

@@ -87,9 +87,9 @@ impl<St: Store> Session<St> {
         let mut look = FIRST_LOOK;
         let mut now = begun;
         loop {
-            let said = match self.step(Step::Reserve, || self.store.reserve(ask)).await {
-                Ok(said) => said,
-                Err(_) => return self.without(policy.store_fails(), RejectionKind::StoreFailed),
+            let step = self.step(Step::Reserve, || self.store.reserve(ask));
+            let Ok(said) = step.await else {
+                return self.without(policy.store_fails(), RejectionKind::StoreFailed);
             };
             match said {
                 Reservation::Granted { token, taken_over } => {

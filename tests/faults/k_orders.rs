@@ -16,7 +16,7 @@ use tower_keep::timeout::TimeoutLayer;
 use crate::k_composition::setup;
 use crate::support::cases::{
     by_time_and_slowness, calm, contented, finding, hedging, never_asked, permits, rate, refusals,
-    timeouts,
+    timeouts, unkeyed,
 };
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
@@ -60,6 +60,7 @@ const KINDS: &[Kind] = &kinds! {
     adaptive: |s| AdaptiveLayer::with(finding(4), s);
     retry: |s| RetryLayer::with(retry::Policy::default(), when(contented), s);
     hedge: |s| HedgeLayer::with(hedging(), every(), s);
+    idempotency: |s| unkeyed(s);
 };
 
 /// Laws 1 to 18 in short, on a stack of these kinds, the first one outermost.

@@ -15,6 +15,7 @@ mod connect;
 mod fallback;
 mod files;
 mod hedge;
+mod idempotency;
 mod pages;
 mod queue;
 mod replay;

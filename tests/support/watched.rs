@@ -1,7 +1,8 @@
 //! All kinds of handle, seen as one.
 
 use tower_keep::{
-    Override, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout,
+    Override, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, idempotency, retry,
+    throttle, timeout,
 };
 
 /// What every handle can tell, and be told.
@@ -90,6 +91,7 @@ watched! {
     circuit_breaker: |_| (0, 0);
     fallback: |_| (0, 0);
     hedge: |s| (0, s.hedges);
+    idempotency: |_| (0, 0);
     retry: |s| (0, s.retried);
 }
 
