@@ -4,6 +4,7 @@
 #[allow(dead_code)] // as below
 pub(crate) mod busy;
 pub(crate) mod driver;
+mod idempotent;
 #[allow(dead_code)] // only one of the benches measures two threads
 pub(crate) mod measure;
 
@@ -166,6 +167,15 @@ pub(crate) const ROWS: &[Row] = &[
             ready,
         )
     }),
+    row("idempotency, no key", true, idempotent::unkeyed),
+    row("idempotency, store, 10^3 keys", true, || {
+        idempotent::stored(1_000)
+    }),
+    row("idempotency, store, 10^4 keys", false, || {
+        idempotent::stored(KEYS)
+    }),
+    row("idempotency, new key", false, idempotent::begun),
+    row("idempotency, replay of 1 KiB", false, idempotent::replayed),
     row("stack, admit", true, || of(stacked(Inner), ready)),
     row("stack, refuse", false, closed),
     row("stack, pending once", true, || {

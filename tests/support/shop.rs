@@ -156,7 +156,7 @@ pub(crate) fn memory(time: &ManualClock) -> MemoryStore {
 
 impl Shop {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self::with(policy, by_user(), |time| memory(time))
+        Self::with(policy, by_user(), memory)
     }
 }
 
@@ -199,7 +199,7 @@ impl<St: Store + Clone> Shop<St> {
 
     pub(crate) fn send(&self, request: Request<Full<Bytes>>) -> Said {
         let answer = finish_on(&self.time, async { said(self.call(request).await).await });
-        answer.expect("nobody answers")
+        answer.unwrap()
     }
 
     /// An order of this key, by one user.
@@ -227,7 +227,7 @@ pub(crate) async fn said(answer: Result<Response<GuardedBody<ScriptBody>>, Fail>
             let body = answer.into_body().collect().await.unwrap().to_bytes();
             Ok((status, body, replayed))
         }
-        Err(error) => Err(error.as_rejection().expect("a refusal").kind()),
+        Err(error) => Err(error.as_rejection().unwrap().kind()),
     }
 }
 
