@@ -40,6 +40,8 @@ use std::time::Duration;
 
 use tower_service::Service;
 
+mod text;
+
 /// Which layer refused: unique among the layers of a process. A
 /// [`Registry`](crate::Registry) knows its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -111,11 +113,9 @@ pub enum RejectionKind {
     TooEarly,
     /// idempotency: the same, where the policy wants it told as 202.
     Accepted,
-    /// idempotency: nobody knows whether the first request with this key had its
-    /// effect, and it must not run again.
+    /// idempotency: what became of the first one is unknown; it must not run again.
     OutcomeUnknown,
-    /// idempotency: the first request with this key is done, and its answer was not
-    /// kept.
+    /// idempotency: the first one is done, and its answer was not kept.
     AnswerNotKept,
     /// idempotency: the store failed, was late, or made no sense.
     StoreFailed,
@@ -283,29 +283,6 @@ impl Rejection {
     }
 }
 
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.as_str())?;
-        match self.retry_after() {
-            Some(wait) => write!(f, ", retry after {wait:?}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejection")
-            .field("kind", &self.kind)
-            .field("layer", &self.layer())
-            .field("retry_after", &self.retry_after())
-            .field("reached_inner", &self.reached_inner())
-            .finish()
-    }
-}
-
-impl StdError for Rejection {}
-
 /// An error type that can carry a [`Rejection`].
 ///
 /// It is the only thing the layers ask of the error type of the service they
@@ -420,23 +397,4 @@ impl<E: StdError + 'static> StdError for Error<E> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rejection_is_16_bytes() {
-        assert!(size_of::<Rejection>() <= 16);
-    }
-
-    #[test]
-    fn a_boxed_rejection_is_found_through_a_chain() {
-        let rejection = Rejection::before(RejectionKind::Full, LayerId(7));
-        let direct: Box<dyn StdError + Send + Sync> = rejection.into();
-        assert_eq!(direct.as_rejection(), Some(rejection));
-        let nested: Box<dyn StdError + Send + Sync> =
-            Box::new(Error::<std::io::Error>::Rejected(rejection));
-        assert_eq!(nested.as_rejection(), Some(rejection));
-        let other: Box<dyn StdError + Send + Sync> = "no".into();
-        assert_eq!(other.as_rejection(), None);
-    }
-}
+mod tests;

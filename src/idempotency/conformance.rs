@@ -6,7 +6,7 @@
 //!
 //! let time = ManualClock::new();
 //! let store = MemoryStore::new(1_000, 1_000_000, time.clock())?;
-//! let suite = conformance::check(&store, async |pause| time.advance(pause));
+//! let suite = conformance::verify(&store, async |pause| time.advance(pause));
 //! assert!(finish_on(&time, suite).is_some());
 //! # Ok::<(), tower_keep::PolicyError>(())
 //! ```
@@ -38,7 +38,7 @@ const CROWD: usize = 32;
 ///
 /// # Panics
 /// If the store does anything else than it should, or fails.
-pub async fn check<St: Store>(store: &St, mut pause: impl AsyncFnMut(Duration)) {
+pub async fn verify<St: Store>(store: &St, mut pause: impl AsyncFnMut(Duration)) {
     let suite = Suite { store };
     suite.one_is_granted_and_the_others_get_its_record().await;
     suite.of_a_crowd_one_is_granted().await;

@@ -147,6 +147,7 @@
 //! time, or why it failed. `Rejected`, `Finished`, `Updated`, `CallbackPanicked`. Under
 //! [`Override::Bypass`](crate::Override::Bypass) nothing is guarded.
 
+mod builder;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 #[doc(hidden)]
@@ -168,6 +169,7 @@ mod tally;
 #[cfg(all(test, not(keep_loom)))]
 mod tests;
 
+pub use self::builder::PolicyBuilder;
 pub use self::exchange::{By, Codec, Plain, by};
 pub use self::future::IdempotencyFuture;
 pub use self::handle::{Handle, Snapshot};
@@ -178,7 +180,7 @@ pub use self::http::Keyed;
 pub use self::http::{GuardedBody, Http};
 pub use self::layer::IdempotencyLayer;
 pub use self::memory::{MemoryStore, Usage};
-pub use self::policy::{InFlight, Policy, PolicyBuilder, Streams, Unguarded, Unrecorded};
+pub use self::policy::{InFlight, Policy, Streams, Unguarded, Unrecorded};
 pub use self::receiver::{Delivery, Receiver};
 pub use self::record::{Fingerprint, Owner, RecordKey, Token};
 pub use self::service::Idempotency;

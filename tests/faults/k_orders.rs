@@ -16,8 +16,9 @@ use tower_keep::timeout::TimeoutLayer;
 use crate::k_composition::setup;
 use crate::support::cases::{
     by_time_and_slowness, calm, contented, finding, hedging, never_asked, permits, rate, refusals,
-    timeouts, unkeyed,
+    timeouts,
 };
+use crate::support::keys::unkeyed;
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
 

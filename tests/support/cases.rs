@@ -11,12 +11,11 @@ use http_body::Body;
 use tower::util::{MapErr, MapRequest};
 use tower::{Layer, Service};
 use tower_keep::clock::Clock;
-use tower_keep::idempotency::{IdempotencyLayer, MemoryStore};
 use tower_keep::test_util::{Broken, ManualClock, Script, ScriptBody, Watch};
 use tower_keep::timeout::{BodyPolicy, Connect, Connector, TimeoutLayer};
 use tower_keep::{
-    Ratio, Setup, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, idempotency, retry,
-    throttle, timeout,
+    Ratio, Setup, adaptive, bulkhead, chaos, circuit_breaker, fallback, hedge, retry, throttle,
+    timeout,
 };
 
 use super::watched::Watched;
@@ -178,38 +177,6 @@ pub(crate) fn contented<Res>(_: Result<&Res, &Fail>) -> retry::Again {
     retry::Again::No
 }
 
-/// Keys by header, of which no request here has one.
-pub(crate) fn unkeyed(setup: Setup) -> IdempotencyLayer<Unkeyed> {
-    let key: fn(&Request<()>) -> _ = |request| {
-        let key = request.headers().get("idempotency-key")?;
-        Some(super::shop::message(key.to_str().ok()?))
-    };
-    let by = idempotency::by(key, Unkept);
-    IdempotencyLayer::with(
-        idempotency::Policy::default(),
-        by,
-        MemoryStore::default(),
-        setup,
-    )
-}
-
-pub(crate) type Unkeyed = idempotency::By<fn(&Request<()>) -> Known, Unkept>;
-type Known = Option<(idempotency::RecordKey, idempotency::Fingerprint)>;
-
-/// Keeps no answer, since nobody asks for any.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Unkept;
-
-impl<T> idempotency::Codec<T> for Unkept {
-    fn encode(&self, _: &T, _: &mut Vec<u8>) -> Option<()> {
-        None
-    }
-
-    fn decode(&self, _: Bytes) -> Option<T> {
-        None
-    }
-}
-
 /// Running, and nothing goes wrong.
 pub(crate) fn calm(setup: Setup) -> chaos::ChaosLayer {
     let layer = chaos::ChaosLayer::with(chaos::Policy::default(), setup);
@@ -359,7 +326,7 @@ macro_rules! for_all_layers {
         $(#[$attribute])*
         mod $law {
             use $crate::support::cases::{
-                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, never_asked, permits, rate, refusals, routes, timeouts, unkeyed,
+                Connecting, Connectors, by_count, by_header, by_share, by_time_and_slowness, calm, contented, finding, hedging, learning, never_asked, permits, rate, refusals, routes, timeouts,
             };
             use tower_keep::adaptive::AdaptiveLayer;
             use tower_keep::bulkhead::BulkheadLayer;
@@ -410,7 +377,7 @@ macro_rules! for_all_layers {
                 hedge_learning: |s| HedgeLayer::with(learning(), every(), s);
                 retry: |s|
                     RetryLayer::with(retry::Policy::default(), retry::when(contented), s);
-                idempotency: |s| unkeyed(s);
+                idempotency: |s| $crate::support::keys::unkeyed(s);
                 chaos: |s| calm(s);
             }
         }

@@ -4,6 +4,7 @@
 
 #[macro_use]
 pub(crate) mod cases;
+pub(crate) mod keys;
 pub(crate) mod shop;
 pub(crate) mod transcript;
 pub(crate) mod watched;

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body::{Body, Frame};
 
 use super::body::{GuardedBody, into_bytes};
-use super::{is_stream, wire};
+use super::wire;
 use crate::idempotency::exchange::{Collected, Limits};
 use crate::idempotency::policy::Streams;
 
@@ -94,4 +94,14 @@ fn copied(frame: Frame<Bytes>, data: &mut Vec<u8>, trailers: &mut HeaderMap) -> 
         trailers.clone_from(map);
     }
     frame
+}
+
+/// Whether an answer is a stream by what it says it is.
+fn is_stream<B>(answer: &Response<B>) -> bool {
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| {
+        let kind = kind.as_bytes().to_ascii_lowercase();
+        let streams: [&[u8]; 2] = [b"text/event-stream", b"application/grpc"];
+        streams.iter().any(|stream| kind.starts_with(stream))
+    })
 }

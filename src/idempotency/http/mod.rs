@@ -3,25 +3,25 @@
 mod body;
 mod collect;
 mod field;
+mod payload;
 mod wire;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 pub use self::body::GuardedBody;
+use self::payload::{Read, hasher, read};
 use super::exchange::{Answers, Asked, Collected, Limits, Look, Requests};
 use super::record::{Fingerprint, RecordKey, Token};
 use crate::error::{Rejection, RejectionKind};
-use crate::http::{ReplayBody, ReplayError};
+use crate::http::ReplayBody;
 use crate::kernel::core::Core;
-use crate::replay::Earlier;
 
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -223,12 +223,6 @@ pub struct Keyed<B> {
     key: Option<Vec<u8>>,
 }
 
-/// What was read of a request's body.
-enum Read {
-    Hashed(Sha256),
-    Kept(Vec<u8>),
-}
-
 impl<Q> Requests<Request<Q>> for Http
 where
     Q: Body<Data: Send, Error: Send> + Send + Unpin + 'static,
@@ -344,61 +338,6 @@ where
         answer.headers_mut().insert(&REPLAYED, mark);
         Some(answer)
     }
-}
-
-/// Neither method nor path has a line feed in it: the three do not run into each
-/// other.
-fn hasher(parts: &Parts) -> Sha256 {
-    let path = parts.uri.path_and_query();
-    Sha256::new()
-        .chain_update(parts.method.as_str())
-        .chain_update(b"\n")
-        .chain_update(path.map_or("/", |path| path.as_str()))
-        .chain_update(b"\n")
-}
-
-/// Reads a body to its end, and gives it back unread.
-async fn read<Q>(
-    body: Q,
-    most: usize,
-    mut read: Read,
-) -> Result<(ReplayBody<Q>, Read), RejectionKind>
-where
-    Q: Body + Send + Unpin + 'static,
-{
-    if body.is_end_stream() {
-        return Ok((ReplayBody::plain(body), read));
-    }
-    let (first, replayer) = ReplayBody::new(body, most);
-    let mut reading = replayer
-        .again(Earlier::Running)
-        .ok_or(RejectionKind::BodyTooLarge)?;
-    let next = |reading: &mut ReplayBody<Q>, cx: &mut std::task::Context<'_>| {
-        Pin::new(reading).poll_frame(cx)
-    };
-    while let Some(frame) = std::future::poll_fn(|cx| next(&mut reading, cx)).await {
-        let frame = frame.map_err(|error| match error {
-            ReplayError::TooLong => RejectionKind::BodyTooLarge,
-            _ => RejectionKind::BodyBroken,
-        })?;
-        if let Ok(data) = frame.into_data() {
-            match &mut read {
-                Read::Hashed(hasher) => hasher.update(&data),
-                Read::Kept(kept) => kept.extend_from_slice(&data),
-            }
-        }
-    }
-    Ok((first, read))
-}
-
-/// Whether an answer is a stream by what it says it is.
-fn is_stream<B>(answer: &Response<B>) -> bool {
-    let kind = answer.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| {
-        let kind = kind.as_bytes().to_ascii_lowercase();
-        let streams: [&[u8]; 2] = [b"text/event-stream", b"application/grpc"];
-        streams.iter().any(|stream| kind.starts_with(stream))
-    })
 }
 
 impl fmt::Debug for Http {

@@ -142,6 +142,7 @@ fn a_table_finds_what_is_there_and_nothing_else() {
         let key = keys[usize::try_from(draw(keys.len() as u64)).unwrap()];
         let place = Place { shard: 0, key };
         assert_eq!(table.get(place), there.get(&key).copied());
+        #[allow(clippy::redundant_closure_for_method_calls)] // it is not general enough
         if let Some(slot) = table.peek(place, |held| held.is_current()) {
             assert!(slot && there.contains_key(&key));
         }
