@@ -43,6 +43,8 @@ use std::time::Duration;
 
 use tower_service::Service;
 
+mod text;
+
 /// Which layer refused: unique among the layers of a process. A
 /// [`Registry`](crate::Registry) knows its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -109,6 +111,30 @@ pub enum RejectionKind {
     NoEndpoint,
     /// watchdog: in flight for so long that it was given up.
     Stuck,
+    /// idempotency: the request must name its key, and does not.
+    KeyRequired,
+    /// idempotency: the request's key is malformed, too long, or there are two.
+    KeyInvalid,
+    /// idempotency: the key was used with another payload.
+    KeyReused,
+    /// idempotency: the first request with this key has not ended.
+    InProgress,
+    /// idempotency: the same, where the policy wants it told as 425.
+    TooEarly,
+    /// idempotency: the same, where the policy wants it told as 202.
+    Accepted,
+    /// idempotency: what became of the first one is unknown; it must not run again.
+    OutcomeUnknown,
+    /// idempotency: the first one is done, and its answer was not kept.
+    AnswerNotKept,
+    /// idempotency: the store failed, was late, or made no sense.
+    StoreFailed,
+    /// idempotency: the store has no room for another key.
+    StoreFull,
+    /// idempotency: the request's body is too long to be told from another one.
+    BodyTooLarge,
+    /// idempotency: the request's body failed while it was read.
+    BodyBroken,
 }
 
 impl RejectionKind {
@@ -139,6 +165,18 @@ impl RejectionKind {
             Self::Injected => "chaos: injected failure",
             Self::NoEndpoint => "balance: no endpoint available",
             Self::Stuck => "watchdog: stuck for too long",
+            Self::KeyRequired => "idempotency: key missing",
+            Self::KeyInvalid => "idempotency: key invalid",
+            Self::KeyReused => "idempotency: key of another request",
+            Self::InProgress => "idempotency: in progress",
+            Self::TooEarly => "idempotency: too early",
+            Self::Accepted => "idempotency: accepted before",
+            Self::OutcomeUnknown => "idempotency: outcome unknown",
+            Self::AnswerNotKept => "idempotency: answer not kept",
+            Self::StoreFailed => "idempotency: store failed",
+            Self::StoreFull => "idempotency: store full",
+            Self::BodyTooLarge => "idempotency: request body too large",
+            Self::BodyBroken => "idempotency: request body broken",
         }
     }
 
@@ -169,6 +207,18 @@ impl RejectionKind {
             Self::Injected => "injected",
             Self::NoEndpoint => "no_endpoint",
             Self::Stuck => "stuck",
+            Self::KeyRequired => "key_required",
+            Self::KeyInvalid => "key_invalid",
+            Self::KeyReused => "key_reused",
+            Self::InProgress => "in_progress",
+            Self::TooEarly => "too_early",
+            Self::Accepted => "accepted",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::AnswerNotKept => "answer_not_kept",
+            Self::StoreFailed => "store_failed",
+            Self::StoreFull => "store_full",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyBroken => "body_broken",
         }
     }
 }
@@ -248,29 +298,6 @@ impl Rejection {
         self.origin & REACHED_INNER != 0
     }
 }
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.as_str())?;
-        match self.retry_after() {
-            Some(wait) => write!(f, ", retry after {wait:?}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejection")
-            .field("kind", &self.kind)
-            .field("layer", &self.layer())
-            .field("retry_after", &self.retry_after())
-            .field("reached_inner", &self.reached_inner())
-            .finish()
-    }
-}
-
-impl StdError for Rejection {}
 
 /// An error type that can carry a [`Rejection`].
 ///

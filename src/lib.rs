@@ -82,6 +82,10 @@
     doc = "| [`watchdog`] | how long nobody notices that nothing moves: tasks, requests, the runtime |"
 )]
 #![cfg_attr(
+    feature = "idempotency",
+    doc = "| [`idempotency`] | how often a request has its effect: once per key, with one answer |"
+)]
+#![cfg_attr(
     feature = "chaos",
     doc = "| [`chaos`] | nothing: it injects faults, to show that the others do |"
 )]
@@ -131,7 +135,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `timeout`, `bulkhead`, `throttle` | yes | the pattern |
-//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `health`, `chaos`, `watchdog` | no | the pattern |
+//! | `adaptive`, `circuit-breaker`, `retry`, `hedge`, `fallback`, `health`, `chaos`, `watchdog`, `idempotency` | no | the pattern |
 //! | `balance` | no | the pattern, over lists and watch channels |
 //! | `discover` | no | `balance` over any `tower::discover` stream |
 //! | `http` | yes | HTTP and gRPC: `respond`, classifiers, bodies, headers, keys |
@@ -205,6 +209,8 @@ pub mod fallback;
 pub mod health;
 #[cfg(feature = "hedge")]
 pub mod hedge;
+#[cfg(feature = "idempotency")]
+pub mod idempotency;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "throttle")]

@@ -6,6 +6,7 @@ mod breaker;
 pub(crate) mod busy;
 pub(crate) mod driver;
 mod health;
+mod idempotent;
 #[allow(dead_code)] // only one of the benches measures two threads
 pub(crate) mod measure;
 
@@ -234,6 +235,15 @@ pub(crate) const ROWS: &[Row] = &[
     row("balance, Prequal, 100", false, || {
         balanced(100, Prequal::default())
     }),
+    row("idempotency, no key", true, idempotent::unkeyed),
+    row("idempotency, store, 10^3 keys", true, || {
+        idempotent::stored(1_000)
+    }),
+    row("idempotency, store, 10^4 keys", false, || {
+        idempotent::stored(KEYS)
+    }),
+    row("idempotency, new key", false, idempotent::begun),
+    row("idempotency, replay of 1 KiB", false, idempotent::replayed),
     row("stack, admit", true, || of(stacked(Inner), ready)),
     row("stack, refuse", false, closed),
     row("stack, pending once", true, || {

@@ -1,3 +1,5 @@
+//! Sizes, and what is found in boxes.
+
 use super::*;
 
 #[test]

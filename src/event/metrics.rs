@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge, histogram};
 
-use super::{Event, Listener, Source};
+use super::{Event, Guarding, Listener, Source};
 use crate::registry::{Registry, Value};
 
 /// Feeds the `metrics` facade.
@@ -30,6 +30,9 @@ use crate::registry::{Registry, Value};
 /// | `keep_<pattern>_stuck_total` | `layer` |
 /// | `keep_<pattern>_kick_age_seconds`, `keep_<pattern>_interval_seconds` | `layer`, `task` |
 /// | `keep_<pattern>_interval_seconds` | `layer` |
+/// | `keep_<pattern>_guarded_total` | `layer`, `what` |
+/// | `keep_<pattern>_store_seconds` | `layer`, `step` |
+/// | `keep_<pattern>_store_failures_total` | `layer`, `step`, `trouble` |
 /// | `keep_<pattern>_updated_total` | `layer` |
 /// | `keep_<pattern>_callback_panics_total` | `layer` |
 ///
@@ -164,6 +167,19 @@ impl Listener for Metrics {
             Event::Paced(interval) => {
                 let seconds = interval.as_secs_f64();
                 gauge!(name("interval_seconds"), "layer" => layer).set(seconds);
+            }
+            Event::Guarding(Guarding::Stored { step, took }) => {
+                let (name, step) = (name("store_seconds"), step.label());
+                histogram!(name, "layer" => layer, "step" => step).record(took.as_secs_f64());
+            }
+            Event::Guarding(Guarding::StoreFailed { step, trouble }) => {
+                let (step, trouble) = (step.label(), trouble.label());
+                let name = name("store_failures_total");
+                counter!(name, "layer" => layer, "step" => step, "trouble" => trouble).increment(1);
+            }
+            Event::Guarding(guarding) => {
+                let what = guarding.label();
+                counter!(name("guarded_total"), "layer" => layer, "what" => what).increment(1);
             }
             Event::Updated => counter!(name("updated_total"), "layer" => layer).increment(1),
             Event::CallbackPanicked(_) => {

@@ -10,6 +10,7 @@
 )]
 
 mod endpoint;
+mod guarding;
 mod health;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::endpoint::EndpointChange;
+pub use self::guarding::{Guarding, Step, Trouble};
 pub use self::health::{Checked, Subject};
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
@@ -102,6 +104,8 @@ pub enum Event<'a> {
     /// throttle, learned: a server has said that it was too much. From now on one
     /// request is sent in so much time.
     Paced(Duration),
+    /// idempotency: what became of a request with a key.
+    Guarding(Guarding),
     /// The policy was replaced by its handle.
     Updated,
     /// A callback of the user panicked; the call went on without it.

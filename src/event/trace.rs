@@ -1,13 +1,13 @@
 //! Events as `tracing` events.
 
-use super::{Event, Listener, Source};
+use super::{Event, Guarding, Listener, Source};
 use crate::probe::Status;
 
 /// Writes to `tracing`, target `tower_keep`: refusals, fallbacks, retries, hedges,
 /// injected faults and limits that change at `debug`, updates, transitions of circuit
 /// breakers and changes of health or of a balancer's endpoints at `info`, requests
-/// without a key and those that are stuck and failures of discovery at `warn`,
-/// callbacks that panic and what a watchdog sees stand still at `error`, the rest at
+/// without a key, those that are stuck, failures of discovery and what an idempotency
+/// guard cannot vouch for at `warn`, callbacks that panic and what a watchdog sees stand still at `error`, the rest at
 /// `trace`.
 ///
 /// Refusals are not warnings: under overload there are thousands a second, and
@@ -152,6 +152,20 @@ impl Listener for Trace {
             ),
             Event::Paced(interval) => {
                 tracing::info!(target: "tower_keep", pattern, name, ?interval, "paced");
+            }
+            Event::Guarding(Guarding::Stored { step, took }) => {
+                let step = step.label();
+                tracing::trace!(target: "tower_keep", pattern, name, step, ?took, "stored");
+            }
+            Event::Guarding(
+                guarding @ (Guarding::TakenOver
+                | Guarding::Abandoned
+                | Guarding::Fenced
+                | Guarding::Unguarded
+                | Guarding::StoreFailed { .. }),
+            ) => tracing::warn!(target: "tower_keep", pattern, name, ?guarding, "guarding"),
+            Event::Guarding(guarding) => {
+                tracing::debug!(target: "tower_keep", pattern, name, ?guarding, "guarding");
             }
             Event::Updated => tracing::info!(target: "tower_keep", pattern, name, "updated"),
             Event::CallbackPanicked(callback) => {

@@ -73,7 +73,12 @@ impl Policy {
         let rule = match (cause.outcome(), cause.rejection()) {
             (Outcome::Neutral, Some(rejection)) => match rejection.kind() {
                 // The caller's mistake: it would get another answer for ever.
-                RejectionKind::BadKey | RejectionKind::CostAboveBurst => Rule::Pass,
+                RejectionKind::BadKey
+                | RejectionKind::CostAboveBurst
+                | RejectionKind::KeyRequired
+                | RejectionKind::KeyInvalid
+                | RejectionKind::KeyReused
+                | RejectionKind::BodyTooLarge => Rule::Pass,
                 _ => self.refused,
             },
             (Outcome::Failure(Failure::Timeout), _) => self.timeout,

@@ -14,6 +14,9 @@ use crate::error::{Rejection, RejectionKind};
 /// gRPC status codes ("gRPC over HTTP/2", Status codes).
 const INVALID_ARGUMENT: u8 = 3;
 const DEADLINE_EXCEEDED: u8 = 4;
+const ALREADY_EXISTS: u8 = 6;
+const FAILED_PRECONDITION: u8 = 9;
+const ABORTED: u8 = 10;
 const RESOURCE_EXHAUSTED: u8 = 8;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
@@ -94,6 +97,78 @@ fn meaning(rejection: &Rejection) -> Meaning {
             INTERNAL,
             None,
             "internal error",
+        ),
+        RejectionKind::KeyRequired => (
+            StatusCode::BAD_REQUEST,
+            INVALID_ARGUMENT,
+            None,
+            "the request needs a key of its own in Idempotency-Key",
+        ),
+        RejectionKind::KeyInvalid => (
+            StatusCode::BAD_REQUEST,
+            INVALID_ARGUMENT,
+            None,
+            "the value of Idempotency-Key is not valid",
+        ),
+        RejectionKind::BodyBroken => (
+            StatusCode::BAD_REQUEST,
+            INVALID_ARGUMENT,
+            None,
+            "the body of the request did not arrive",
+        ),
+        RejectionKind::BodyTooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            INVALID_ARGUMENT,
+            None,
+            "the body of the request is too large",
+        ),
+        RejectionKind::KeyReused => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            FAILED_PRECONDITION,
+            None,
+            "the key was used for another request",
+        ),
+        RejectionKind::InProgress => (
+            StatusCode::CONFLICT,
+            ABORTED,
+            soon,
+            "the first request with this key has not ended",
+        ),
+        RejectionKind::TooEarly => (
+            StatusCode::TOO_EARLY,
+            ABORTED,
+            soon,
+            "the first request with this key has not ended",
+        ),
+        RejectionKind::Accepted => (
+            StatusCode::ACCEPTED,
+            ABORTED,
+            soon,
+            "the first request with this key has not ended",
+        ),
+        RejectionKind::OutcomeUnknown => (
+            StatusCode::CONFLICT,
+            FAILED_PRECONDITION,
+            None,
+            "it is not known what became of the first request with this key",
+        ),
+        RejectionKind::AnswerNotKept => (
+            StatusCode::CONFLICT,
+            ALREADY_EXISTS,
+            None,
+            "the request is done, and its answer was not kept",
+        ),
+        RejectionKind::StoreFailed => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            UNAVAILABLE,
+            soon,
+            "not available for the moment",
+        ),
+        RejectionKind::StoreFull => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            RESOURCE_EXHAUSTED,
+            soon,
+            "too many requests at once",
         ),
     };
     Meaning {
@@ -196,7 +271,7 @@ mod tests {
     use super::*;
     use crate::error::LayerId;
 
-    const KINDS: [(RejectionKind, u16, u8, bool); 23] = [
+    const KINDS: [(RejectionKind, u16, u8, bool); 35] = [
         (RejectionKind::TotalRate, 503, 8, true),
         (RejectionKind::Throttled, 429, 8, true),
         (RejectionKind::CostAboveBurst, 400, 3, false),
@@ -220,6 +295,18 @@ mod tests {
         (RejectionKind::NoEndpoint, 503, 14, true),
         (RejectionKind::Injected, 500, 13, false),
         (RejectionKind::Stuck, 504, 4, false),
+        (RejectionKind::KeyRequired, 400, 3, false),
+        (RejectionKind::KeyInvalid, 400, 3, false),
+        (RejectionKind::BodyBroken, 400, 3, false),
+        (RejectionKind::BodyTooLarge, 413, 3, false),
+        (RejectionKind::KeyReused, 422, 9, false),
+        (RejectionKind::InProgress, 409, 10, true),
+        (RejectionKind::TooEarly, 425, 10, true),
+        (RejectionKind::Accepted, 202, 10, true),
+        (RejectionKind::OutcomeUnknown, 409, 9, false),
+        (RejectionKind::AnswerNotKept, 409, 6, false),
+        (RejectionKind::StoreFailed, 503, 14, true),
+        (RejectionKind::StoreFull, 503, 8, true),
     ];
 
     #[test]

@@ -189,6 +189,11 @@ impl<B: Default> RejectBody<B> for NoBody {
 /// | timeout, deadline exceeded | 504 | 4 `DEADLINE_EXCEEDED` |
 /// | injected by chaos | 500 | 13 `INTERNAL` |
 /// | key missing or too long, cost above the burst | 400 | 3 `INVALID_ARGUMENT` |
+/// | idempotency key missing or invalid, request body broken (too large) | 400 (413) | 3 `INVALID_ARGUMENT` |
+/// | idempotency key of another request | 422 | 9 `FAILED_PRECONDITION` |
+/// | in progress, as the policy says | 409, 425, 202 | 10 `ABORTED` |
+/// | outcome unknown; answer not kept | 409 | 9 `FAILED_PRECONDITION`; 6 `ALREADY_EXISTS` |
+/// | store failed; store full | 503 | 14 `UNAVAILABLE`; 8 `RESOURCE_EXHAUSTED` |
 ///
 /// What they say in words (`detail`, `grpc-message`) is meant for clients: the
 /// kind of the refusal and the layer are told to listeners, not to them.
@@ -288,6 +293,15 @@ where
     }
 }
 
+/// Tells a layer outside, which records answers, that this one is no answer of the
+/// handler's.
+fn told<B>(mut answer: Response<B>, rejection: Rejection) -> Response<B> {
+    if cfg!(feature = "idempotency") {
+        answer.extensions_mut().insert(rejection);
+    }
+    answer
+}
+
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
@@ -356,11 +370,12 @@ where
                 answer::add_quotas(response.headers_mut(), quotas);
                 Ok(response)
             }
-            Split::Rejected(rejection) if *this.grpc => {
-                Ok(answer::grpc(&rejection).map(|()| M::body(Bytes::new())))
-            }
             Split::Rejected(rejection) => {
-                Ok(answer::http(&rejection, M::WITH_CONTENT, this.report).map(M::body))
+                let answer = match *this.grpc {
+                    true => answer::grpc(&rejection).map(|()| M::body(Bytes::new())),
+                    false => answer::http(&rejection, M::WITH_CONTENT, this.report).map(M::body),
+                };
+                Ok(told(answer, rejection))
             }
         })
     }

@@ -23,6 +23,7 @@ use crate::support::cases::{
     by_time_and_slowness, calm, contented, finding, hedging, leased, never_asked, permits, rate,
     refusals, rejecting, several, timeouts,
 };
+use crate::support::keys::unkeyed;
 use crate::support::watched::Watched;
 use crate::support::{BROKEN, Fail, data, full_scale, inner, poll_ready, request, response};
 
@@ -69,6 +70,7 @@ const KINDS: &[Kind] = &kinds! {
     retry: |s| RetryLayer::with(retry::Policy::default(), when(contented), s);
     hedge: |s| HedgeLayer::with(hedging(), every(), s);
     watchdog: |s| WatchdogLayer::with(rejecting(), s);
+    idempotency: |s| unkeyed(s);
 };
 
 const BALANCE: &[Kind] = &kinds! {

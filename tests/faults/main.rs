@@ -31,6 +31,8 @@ mod e_bodies;
 mod e_headers;
 mod f_retry;
 mod f_wishes;
+mod g_idempotency;
+mod g_stores;
 mod i_health;
 mod k_composition;
 mod k_orders;

@@ -17,6 +17,7 @@ mod fallback;
 mod files;
 mod health;
 mod hedge;
+mod idempotency;
 mod learned;
 mod leased;
 mod limits;

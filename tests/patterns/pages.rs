@@ -4,7 +4,8 @@ use tower_keep::backoff::Backoff;
 use tower_keep::bulkhead;
 use tower_keep::queue::Discipline;
 use tower_keep::{
-    Ratio, adaptive, chaos, circuit_breaker, fallback, hedge, retry, throttle, timeout, watchdog,
+    Ratio, adaptive, chaos, circuit_breaker, fallback, hedge, idempotency, retry, throttle,
+    timeout, watchdog,
 };
 
 use crate::support::ms;
@@ -51,6 +52,8 @@ macro_rules! page {
 #[test]
 fn every_page_has_a_file_with_all_keys() {
     page!("timeout/policy.rs", timeout::Policy, 3);
+    let page = page!("idempotency/policy.rs", idempotency::Policy, 12);
+    assert_eq!(page, idempotency::Policy::default());
     page!(
         "timeout/body_policy.rs",
         timeout::BodyPolicy,

@@ -1,6 +1,6 @@
 //! What retries and hedges tell: `tracing` spans and events, and metrics.
 
-mod ear;
+pub(crate) mod ear;
 
 use std::task::Poll;
 

@@ -290,6 +290,7 @@ macro_rules! for_all_layers {
                 hedge: |s| HedgeLayer::with(hedging(), every(), s);
                 hedge_learning: |s| HedgeLayer::with(learning(), every(), s);
                 retry: |s| RetryLayer::with(retry::Policy::default(), retry::when(contented), s);
+                idempotency: |s| $crate::support::keys::unkeyed(s);
                 chaos: |s| calm(s);
                 watchdog: |s| WatchdogLayer::with(watchdog::Policy::default(), s);
                 watchdog_rejects: |s| WatchdogLayer::with(rejecting(), s).keyed(by_header());

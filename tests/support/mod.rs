@@ -6,6 +6,8 @@
 pub(crate) mod balanced;
 #[macro_use]
 pub(crate) mod cases;
+pub(crate) mod keys;
+pub(crate) mod shop;
 pub(crate) mod transcript;
 pub(crate) mod watched;
 pub(crate) mod wrapped;

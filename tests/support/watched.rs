@@ -2,8 +2,8 @@
 
 use tower_keep::throttle::learned;
 use tower_keep::{
-    Override, adaptive, balance, bulkhead, chaos, circuit_breaker, fallback, hedge, retry,
-    throttle, timeout, watchdog,
+    Override, adaptive, balance, bulkhead, chaos, circuit_breaker, fallback, hedge, idempotency,
+    retry, throttle, timeout, watchdog,
 };
 
 /// What every handle can tell, and be told.
@@ -94,6 +94,7 @@ watched! {
     circuit_breaker: |_| (0, 0);
     fallback: |_| (0, 0);
     hedge: |s| (0, s.hedges);
+    idempotency: |_| (0, 0);
     retry: |s| (0, s.retried);
 }
 

@@ -95,10 +95,10 @@ impl Subscriber for Ear {
 
 /// Counters by name and labels.
 #[derive(Debug, Default)]
-pub(super) struct Sums(Arc<Mutex<BTreeMap<String, u64>>>);
+pub(crate) struct Sums(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Sums {
-    pub(super) fn all(&self) -> Vec<(String, u64)> {
+    pub(crate) fn all(&self) -> Vec<(String, u64)> {
         self.0.lock().unwrap().clone().into_iter().collect()
     }
 }

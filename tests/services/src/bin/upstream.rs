@@ -17,7 +17,8 @@ async fn main() {
         .map_or(0, |port| port.parse().unwrap());
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    writeln!(std::io::stdout(), "{port}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{port}").unwrap();
     // Nobody outlives the test that started it.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
