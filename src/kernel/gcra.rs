@@ -291,13 +291,14 @@ impl Gcra {
         self.cancel_if(reservation, || true);
     }
 
-    /// As [`cancel`](Self::cancel), in a bucket that may be another one's by now.
-    pub fn cancel_if(&self, reservation: Reservation, is_current: impl FnOnce() -> bool) {
+    /// As [`cancel`](Self::cancel), in a bucket that may be another one's by now; it says
+    /// whether it did.
+    pub fn cancel_if(&self, reservation: Reservation, is_current: impl FnOnce() -> bool) -> bool {
         let after = Word(reservation.after);
         // Under another quota the same number is another time.
-        if self.form(after).is_of(&reservation.quota) && is_current() {
-            self.swap(after, reservation.before);
-        }
+        self.form(after).is_of(&reservation.quota)
+            && is_current()
+            && self.swap(after, reservation.before)
     }
 
     /// Retires the bucket if it was full before `now`, that is, like a new one. A new one in

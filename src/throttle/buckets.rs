@@ -141,12 +141,17 @@ impl Buckets {
 
     pub(super) fn cancel(&self, key: KeyId, reservation: Reservation) {
         // A bucket that is gone was full: nothing is left to give back.
-        let over = self.map.get(key, |bucket| bucket.gcra.cancel(reservation));
-        if over.is_none() {
-            self.plain.get(key, |held| {
-                let gcra = &held.state().gcra;
-                gcra.cancel_if(reservation, || held.is_current());
-            });
+        let later = || self.map.get(key, |bucket| bucket.gcra.cancel(reservation));
+        if later().is_some() {
+            return;
+        }
+        let plain = self.plain.get(key, |held| {
+            let gcra = &held.state().gcra;
+            gcra.cancel_if(reservation, || held.is_current())
+        });
+        if plain == Some(false) {
+            // Another one may have taken over meanwhile.
+            later();
         }
     }
 

@@ -122,6 +122,12 @@
 //! the policy says what happens: by default all those who find none share one
 //! bucket.
 //!
+//! A plain bucket is found in half the time of one that can do more. So a keyed throttle
+//! begins with plain ones, and leaves them for good as soon as anybody wants more: a
+//! further limit, a quota for one key, a reservation, a charge, a refund. What each key
+//! has used goes with it; the memory of the plain buckets is kept for as long as the
+//! layer.
+//!
 //! Requests without a key share another one, unless the policy refuses them. That
 //! is safe, but seldom what was meant if it happens to many, as where the peer's
 //! address or a header does not arrive: [`Snapshot::keyless`] counts them, and an

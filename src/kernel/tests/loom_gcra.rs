@@ -1,5 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
 use super::model;
@@ -212,5 +214,69 @@ fn loom_gcra_two_changes_vs_ask() {
         let level = gcra.level(&coarse(1), later).unwrap();
         let reset = coarse(1).reset(level, later);
         assert!(reset <= nanos(200), "full again after {reset:?}");
+    });
+}
+
+/// Two buckets of one key: as in `throttle::buckets`, where the second takes over from the
+/// first once somebody wants more.
+struct TwoBuckets {
+    over: AtomicBool,
+    plain: Mutex<Arc<Gcra>>,
+    next: Mutex<Option<Arc<Gcra>>>,
+}
+
+impl TwoBuckets {
+    fn admit_plain(&self, quota: &Quota) -> Option<bool> {
+        if self.over.load(Ordering::Acquire) {
+            return None;
+        }
+        let gcra = Arc::clone(&self.plain.lock().unwrap());
+        match gcra.admit(quota, NOW, 1, Duration::ZERO) {
+            Decision::Dead => {}
+            decision => return Some(matches!(decision, Decision::Admit(_))),
+        }
+        let mut plain = self.plain.lock().unwrap();
+        *plain = Arc::new(Gcra::new());
+        if self.over.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(take(&plain, quota))
+    }
+
+    fn admit(&self, quota: &Quota) -> bool {
+        self.admit_plain(quota).unwrap_or_else(|| {
+            let mut next = self.next.lock().unwrap();
+            let gcra = next.get_or_insert_with(|| {
+                let gcra = Gcra::new();
+                gcra.succeed(&self.plain.lock().unwrap());
+                Arc::new(gcra)
+            });
+            take(gcra, quota)
+        })
+    }
+}
+
+/// One who has not heard of the takeover draws while another takes over, and one permit is
+/// left: it is given once.
+#[test]
+fn loom_gcra_takeover() {
+    model(3, || {
+        let gcra = Gcra::new();
+        assert!(take(&gcra, &quota(10, 2)));
+        let buckets = Arc::new(TwoBuckets {
+            over: AtomicBool::new(false),
+            plain: Mutex::new(Arc::new(gcra)),
+            next: Mutex::new(None),
+        });
+        let other = {
+            let buckets = Arc::clone(&buckets);
+            thread::spawn(move || {
+                buckets.over.store(true, Ordering::Release);
+                buckets.admit(&quota(10, 2))
+            })
+        };
+        let mine = buckets.admit(&quota(10, 2));
+        let granted = [mine, other.join().unwrap(), buckets.admit(&quota(10, 2))];
+        assert_eq!(granted.iter().filter(|granted| **granted).count(), 1);
     });
 }
