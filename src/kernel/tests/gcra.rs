@@ -48,7 +48,10 @@ proptest! {
                 ).unwrap(),
                 _ => model.due(now, cost) - now,
             };
-            if now > 1 << 60 {
+            // As far as a bucket's time goes: 36 years.
+            let full = rate.fine(now).max(model.tat) / u128::from(rate.permits)
+                + u128::from(cost) * u128::from(interval + 1);
+            if full > 1 << 60 {
                 break;
             }
             // Patience is the next property's.

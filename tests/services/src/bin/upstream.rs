@@ -17,8 +17,9 @@ async fn main() {
         .map_or(0, |port| port.parse().unwrap());
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut out = std::io::stdout();
-    writeln!(out, "{port}").unwrap();
+    let mut output = std::io::stdout();
+    output.write_all(format!("{port}\n").as_bytes()).unwrap();
+    output.flush().unwrap();
     // Nobody outlives the test that started it.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
