@@ -13,7 +13,7 @@ use crate::key::KeyId;
 
 /// A key and its state, at an address that never changes.
 #[derive(Debug)]
-#[expect(unnameable_types)] // an associated type of what is public to tests only
+#[allow(unnameable_types)] // an associated type of what is public to tests only
 pub struct Entry<V> {
     key: KeyId,
     state: V,
