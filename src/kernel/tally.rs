@@ -247,9 +247,12 @@ impl Tally {
         let Some(word) = self.load(quota, now) else {
             return Look::Dead;
         };
-        let (view, elapsed) = quota.at(quota.read(word), now);
+        let seen = quota.read(word);
+        let (view, elapsed) = quota.at(seen, now);
         match quota.fits_after(view, cost).saturating_sub(elapsed) {
             0 => Look::Free,
+            // A clock that was wrong is set right by taking.
+            _ if seen.window > view.window => Look::Free,
             wait => Look::Late(Self::wait(quota, view, now, wait)),
         }
     }

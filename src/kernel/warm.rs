@@ -131,7 +131,11 @@ impl Warm {
             let idle = now - next;
             let spent = self.spent.load(Ordering::Acquire).saturating_sub(idle);
             let time = ramp.time(cost);
-            let after = now.saturating_add(ramp.paced(time, spent)).min(DEAD - 1);
+            // At the end of time nothing would be refilled.
+            let after = now.checked_add(ramp.paced(time, spent));
+            let Some(after) = after.filter(|after| *after < DEAD) else {
+                return Err(Look::Late(u64::MAX));
+            };
             if self.swap(next, after) {
                 self.follow(|spent| {
                     let spent = spent.saturating_sub(idle).saturating_add(time);

@@ -200,7 +200,7 @@ impl Limit {
         let (permits, per) = (self.permits, nanos(self.per));
         let burst = self.burst_in_force();
         if let (Some(burst), false) = (self.burst, self.has_free_burst()) {
-            let allowed = "of this kind it is not free: leave it out";
+            let allowed = "of this kind it is not free and must be left out";
             return Err(PolicyError::new("burst", burst, allowed));
         }
         let measure = match self.kind {
@@ -221,7 +221,7 @@ impl Limit {
         };
         measure.ok_or_else(|| {
             let given = format_args!("{permits} per {:?}", self.per).to_string();
-            let allowed = "more than this kind can count in so short a time (see throttle::Kind): take a token bucket";
+            let allowed = "more than this kind can count in so short a time (see throttle::Kind): it must be a token bucket";
             PolicyError::new(field, given, allowed)
         })
     }

@@ -16,6 +16,7 @@ mod a_waiters;
 mod a_wakers;
 mod b_adaptive;
 mod b_breaker;
+mod b_kinds;
 mod b_policy;
 mod b_runtime;
 mod b_time;

@@ -122,7 +122,7 @@ fn a_policy_of_several_limits_from_a_file() {
     assert_eq!(policy.clone().unwrap().to_builder().build(), policy);
     for (bad, why) in [
         ("kind = \"leaky\"", "unknown variant"),
-        ("kind = \"pacing\"\nburst = 2", "leave it out"),
+        ("kind = \"pacing\"\nburst = 2", "must be left out"),
         ("kind = \"sliding-log\"\npermits = 65536", "rate"),
         ("kind = \"sliding-window\"\npermits = 16384", "rate"),
         ("kind = \"warm-up\"\nwarm_up = \"0s\"", "warm_up"),
