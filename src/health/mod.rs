@@ -104,8 +104,6 @@ mod builder;
 pub mod checks;
 pub mod grpc;
 mod handle;
-#[cfg(all(test, keep_loom))]
-mod loom;
 mod policy;
 mod service;
 mod state;

@@ -108,9 +108,7 @@ proptest! {
             let (code, body) = get(&health.endpoints(), &path).await;
             let bare = matches!(
                 (code, &*body),
-                (200, r#"{"status":"pass"}"#)
-                    | (503, r#"{"status":"fail"}"#)
-                    | (404, "unknown\n")
+                (200, r#"{"status":"pass"}"#) | (503, r#"{"status":"fail"}"#) | (404, "unknown\n")
             );
             prop_assert!(bare, "{path}: {code} {body}");
             let open = health.endpoints().details_for(|_| true);
