@@ -60,6 +60,20 @@ impl<B: Body> GuardedBody<B> {
     }
 }
 
+/// For answers of layers outside, such as [`respond`](crate::respond).
+impl<B: Body> From<Bytes> for GuardedBody<B> {
+    fn from(data: Bytes) -> Self {
+        Self::recorded(data, HeaderMap::new())
+    }
+}
+
+/// The body that is at its end.
+impl<B: Body> Default for GuardedBody<B> {
+    fn default() -> Self {
+        Self::ended(VecDeque::new())
+    }
+}
+
 pub(super) fn into_bytes(mut data: impl Buf) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }
