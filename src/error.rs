@@ -392,22 +392,3 @@ impl<E> AsRejection for Error<E> {
         }
     }
 }
-
-impl<E: fmt::Display> fmt::Display for Error<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rejected(rejection) => rejection.fmt(f),
-            Self::Inner(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<E: StdError + 'static> StdError for Error<E> {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            // So that a search through the chain finds the rejection.
-            Self::Rejected(rejection) => Some(rejection),
-            Self::Inner(error) => error.source(),
-        }
-    }
-}

@@ -371,8 +371,7 @@ impl Gcra {
         // one depends on whether who asks has heard of the change.
         let at = match since.max(quota.since) {
             // Nobody has said, or nobody has drawn.
-            0 => now,
-            _ if cell == 0 => now,
+            since if since == 0 || cell == 0 => now,
             since => now.min(Tick::from_nanos(since)),
         };
         let lacks = match cell {
