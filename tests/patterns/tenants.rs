@@ -7,7 +7,7 @@ use tower_keep::test_util::{Hand, ManualClock};
 use tower_keep::{Setup, key};
 
 /// A hundred tenants with one caller each, and one with a hundred: all are served, and
-/// who is noisy is far from done when the last of the others is.
+/// nearly all of them while who is noisy is far from done.
 #[test]
 fn of_many_tenants_none_is_starved() {
     const MANY: u32 = 100;
@@ -41,8 +41,13 @@ fn of_many_tenants_none_is_starved() {
         assert!(callers.len() < before, "nobody's turn after {served:?}");
     }
     assert_eq!(served.len(), 200);
-    let last = served.iter().rposition(|tenant| *tenant != MANY).unwrap();
-    let noisy = served[..last].iter().filter(|tenant| **tenant == MANY);
-    let noisy = noisy.count();
-    assert!(noisy <= 10, "{noisy} of the noisy one's before the last");
+    // Beyond 64 at once tenants share lanes, by a hash of no meaning: of the 37 that do,
+    // one in 64 is in the noisy one's, and waits behind it.
+    let mut noisy = 0;
+    let late = served.iter().filter(|tenant| {
+        noisy += u32::from(**tenant == MANY);
+        **tenant != MANY && noisy > 10
+    });
+    let late = late.count();
+    assert!(late <= 8, "{late} tenants waited for the noisy one");
 }
