@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_keep::watchdog::Standing;
 
-use crate::bench::{Bench, UNKNOWN, ms, secs};
+use crate::bench::{Bench, UNKNOWN, ms, secs, wait};
 
 fn expired(task: &str) -> String {
     format!("task {task:?}: {UNKNOWN}")
@@ -151,8 +151,9 @@ fn how_old_a_kick_is_is_told_in_each_interval() {
     let _kicker = watchdog.task("copy", secs(4)).unwrap();
     bench.until_tasks(&watchdog, 1);
     bench.pass(secs(3));
+    // A thread that was kept from the processor looks less often.
+    wait(|| ages.lock().unwrap().last() >= Some(&secs(2)));
     let ages = ages.lock().unwrap();
-    let last = *ages.last().unwrap();
-    assert!(ages.len() >= 3 && ages.is_sorted(), "{ages:?}");
-    assert!(last >= secs(2) && last <= secs(3), "{ages:?}");
+    assert!(ages.len() >= 2 && ages.is_sorted(), "{ages:?}");
+    assert!(ages.last() <= Some(&secs(3)), "{ages:?}");
 }
