@@ -121,7 +121,7 @@ pub(crate) fn check(rustc: &str, rows: &[(&str, Counts)]) -> ExitCode {
             (
                 "locked instructions",
                 counts_now.locked,
-                ceiling.locked + ROUNDING,
+                by_chance(ceiling.locked) + ROUNDING,
             ),
             ("clock reads", counts_now.clock, ceiling.clock + ROUNDING),
             (
@@ -153,4 +153,12 @@ pub(crate) fn check(rustc: &str, rows: &[(&str, Counts)]) -> ExitCode {
 fn fail(problem: &str) -> ExitCode {
     eprintln!("icount: {problem}");
     ExitCode::FAILURE
+}
+
+/// What is done in some calls only, by chance, is not as often in another run.
+fn by_chance(count: f64) -> f64 {
+    match (count - count.round()).abs() > ROUNDING {
+        true => count * 1.2,
+        false => count,
+    }
 }
